@@ -1,0 +1,59 @@
+# One command a line; `make help` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# A python3 that runs: pyenv's shim fails where .python-version names a version it does not have.
+PYTHON := $(shell for p in python3 /usr/bin/python3 /usr/local/bin/python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && echo $$p && break; done)
+export PYTHON
+
+CONTROL := .venv/.ready
+WORKER := .venv-worker/.ready
+
+.PHONY: help demo serve test lint format lock setup clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop
+	@.venv/bin/python -m demo run
+
+serve: $(CONTROL) $(WORKER) ## The same, and leave it running with the Airflow UI to click in
+	@.venv/bin/python -m demo serve
+
+test: $(CONTROL) $(WORKER) ## Unit and integration tests (ARGS="-k name" to choose)
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: $(CONTROL) $(WORKER) ## Style, types, and that generated files are current
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/mypy --python-version 3.11 --python-executable .venv-worker/bin/python include/scripts
+	@uv=$$(tools/uv.sh) && tools/check_generated.sh "$$uv"
+
+format: $(CONTROL) ## Let ruff fix what it can
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: ## Write requirements.lock, requirements.txt and include/scripts/requirements.txt anew
+	@tools/check_machine.sh && uv=$$(tools/uv.sh) && tools/lock.sh "$$uv" .
+
+setup: $(CONTROL) $(WORKER) ## Make both Python environments: .venv (control) and .venv-worker (scanner)
+
+clean: ## Remove the environments, the demo world and caches
+	rm -rf .venv .venv-worker .uv .demo .mypy_cache .pytest_cache .ruff_cache
+
+$(CONTROL): requirements.lock pyproject.toml
+	@tools/check_machine.sh
+	@uv=$$(tools/uv.sh) && set -e && echo "setup: control environment .venv (Python 3.12)" && \
+	$$uv venv --quiet --allow-existing --python 3.12 .venv && \
+	$$uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock && \
+	$$uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $@
+
+$(WORKER): include/scripts/requirements.txt
+	@tools/check_machine.sh
+	@uv=$$(tools/uv.sh) && set -e && echo "setup: scanner environment .venv-worker (Python 3.11)" && \
+	$$uv venv --quiet --allow-existing --python 3.11 .venv-worker && \
+	$$uv pip sync --quiet --python .venv-worker/bin/python --require-hashes include/scripts/requirements.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""The library of the control host: mirror, datasets, scan plans, packing, publishing. Imports no Airflow."""

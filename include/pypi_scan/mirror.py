@@ -1,0 +1,108 @@
+"""Read-only view of a mirror made by bandersnatch.
+
+Layout (bandersnatch 8): ``<root>/status`` holds the serial, ``<root>/web/json/<name>`` the JSON document of a package
+(the format of PyPI's ``/pypi/<name>/json``), ``<root>/web/packages/...`` the release files. A document lists every
+release even where its files were filtered out: it never proves that a file exists.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pypi_scan.names import HostileInputError, canonical_name
+
+
+class MirrorError(Exception):
+    """The mirror, or one document in it, cannot be read as what it should be."""
+
+
+class ReleaseFile(msgspec.Struct, frozen=True):
+    """One distribution file, as PyPI's JSON describes it. Values are as upstream sent them: not yet checked."""
+
+    filename: str
+    url: str
+    digests: dict[str, str]
+    size: int
+    upload_time_iso_8601: str
+    packagetype: str | None = None
+    python_version: str | None = None
+    md5_digest: str | None = None
+    yanked: bool = False
+
+
+class PackageInfo(msgspec.Struct, frozen=True):
+    """The ``info`` part, as far as datasets and scans need it; it describes the newest release only."""
+
+    name: str
+    version: str | None = None
+    summary: str | None = None
+    home_page: str | None = None
+    docs_url: str | None = None
+    project_urls: dict[str, Any] | None = None
+    classifiers: list[str] | None = None
+    requires_dist: list[str] | None = None
+
+
+class PackageDocument(msgspec.Struct, frozen=True):
+    """A package's JSON document."""
+
+    info: PackageInfo
+    releases: dict[str, list[ReleaseFile]]
+    last_serial: int = 0
+
+
+_decoder = msgspec.json.Decoder(PackageDocument)
+
+
+class Mirror:
+    """The mirror below `root` (bandersnatch's ``directory``)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.web = root / "web"
+
+    def serial(self) -> int:
+        """Return the serial of the last consistent sync, 0 before the first."""
+        try:
+            return int((self.root / "status").read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return 0
+        except ValueError:
+            raise MirrorError(f"{self.root / 'status'} does not hold a serial number; run pypi_sync again") from None
+
+    def package_names(self) -> list[str]:
+        """Return the canonical names of all packages that have a JSON document, sorted."""
+        directory = self.web / "json"
+        try:
+            entries = [entry.name for entry in directory.iterdir()]
+        except FileNotFoundError:
+            raise MirrorError(f"{directory} does not exist: the mirror has not been synced yet") from None
+        return sorted(name for name in entries if _is_canonical(name))
+
+    def json_path(self, name: str) -> Path:
+        """Return where the JSON document of the package with this canonical name lies."""
+        return self.web / "json" / name
+
+    def document(self, name: str) -> PackageDocument:
+        """Read the JSON document of the package with this canonical name; raises MirrorError if it is not readable."""
+        try:
+            return _decoder.decode(self.json_path(name).read_bytes())
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error
+
+    def documents(self) -> Iterator[tuple[str, PackageDocument | MirrorError]]:
+        """Yield (name, document) for every package, sorted by name; an unreadable document comes as its error."""
+        for name in self.package_names():
+            try:
+                yield name, self.document(name)
+            except MirrorError as error:
+                yield name, error
+
+
+def _is_canonical(name: str) -> bool:
+    try:
+        return canonical_name(name) == name
+    except HostileInputError:
+        return False

@@ -1,0 +1,65 @@
+"""What may enter from upstream: project names, release file paths and digests.
+
+Everything here comes from outside and is used as a path or a key later on, so it is checked once, where it enters.
+"""
+
+import re
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import InvalidName, canonicalize_name
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_COMPONENT = 255  # bytes; the limit of every file system a mirror lives on
+
+
+class HostileInputError(ValueError):
+    """Upstream, or a worker, sent a name, path or digest that cannot be used safely."""
+
+
+def canonical_name(name: str) -> str:
+    """Return the PEP 503 form of a project name: lower case, runs of ``-_.`` as one ``-``.
+
+    Raises HostileInputError for what PEP 508 does not accept as a name.
+    """
+    try:
+        canonical = canonicalize_name(name, validate=True)
+    except (InvalidName, TypeError):
+        raise HostileInputError(f"not a valid project name: {name!r:.120}") from None
+    if len(canonical) > _MAX_COMPONENT:
+        raise HostileInputError(f"project name of {len(canonical)} characters: {canonical!r:.60}...")
+    return canonical
+
+
+def mirror_path(url: str) -> str:
+    """Return the path below the mirror's ``web/`` of a release file, e.g. ``packages/ab/cd/<hash>/six-1.16.0.tar.gz``.
+
+    Only the path of the URL counts, as for bandersnatch. Raises HostileInputError for a path that would leave
+    ``packages/`` or that a file system cannot hold.
+    """
+    path = unquote(urlsplit(url).path)
+    return check_mirror_path(path.removeprefix("/"))
+
+
+def check_mirror_path(path: str) -> str:
+    """Return `path` if it is a relative file path below ``packages/``, without ``.``, ``..`` or control characters.
+
+    Raises HostileInputError otherwise.
+    """
+    parts = path.split("/")
+    if parts[0] != "packages" or len(parts) < 2:
+        raise HostileInputError(f"not a path below packages/: {path!r:.200}")
+    for part in parts:
+        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogatepass")) > _MAX_COMPONENT:
+            raise HostileInputError(f"path with an unusable component: {path!r:.200}")
+    if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in path):
+        raise HostileInputError(f"path with a control character: {path!r:.200}")
+    if "\\" in path:
+        raise HostileInputError(f"path with a backslash: {path!r:.200}")
+    return path
+
+
+def check_sha256(digest: str) -> str:
+    """Return `digest` if it is a lower-case hexadecimal SHA-256; raises HostileInputError otherwise."""
+    if not _SHA256.fullmatch(digest):
+        raise HostileInputError(f"not a sha256 digest: {digest!r:.80}")
+    return digest

@@ -1,0 +1,48 @@
+"""Settings of the control host, read from ``PYPI_SCAN_*`` environment variables when a task runs.
+
+Credentials are not among them: they live in Airflow Connections (`worker_conn_id`, `cdn_conn_id`).
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting with its unit and default. Raises pydantic.ValidationError that names what is missing or wrong."""
+
+    model_config = SettingsConfigDict(env_prefix="PYPI_SCAN_", frozen=True, extra="forbid")
+
+    mirror_root: Path = Field(description="bandersnatch's directory; the served tree is `web/` below it")
+    state_dir: Path = Field(description="small files the control host keeps between runs: serials, datasets, locks")
+    scans_dir: Path = Field(description="plans, collected results and packed datasets of global scans")
+
+    upstream_url: str | None = Field(
+        default=None, description="the index to mirror; unset means bandersnatch's own default, the real PyPI"
+    )
+    bandersnatch_workers: int = Field(default=3, ge=1, le=10, description="parallel downloads")
+    bandersnatch_timeout: float = Field(default=30.0, gt=0, description="seconds a connection may be silent")
+    bandersnatch_extra_config: Path | None = Field(
+        default=None, description="ini file with bandersnatch sections to add, e.g. an allowlist of packages"
+    )
+
+    download_stats_file: Path | None = Field(
+        default=None,
+        description='JSON lines {"package_name", "downloads"}; the window of 30 days that pypi_download_stats is made of',
+    )
+
+    mirror_source: str = Field(
+        description="where a worker reads the mirror's `web/`: an http(s) URL, or a path mounted there"
+    )
+    worker_conn_id: str = Field(default="pypi_worker", description="Airflow SSH connection of the worker node")
+    prefetch_ahead: int = Field(
+        default=2, ge=1, description="shards a worker's SSD may hold besides the one being fetched"
+    )
+
+    cdn_conn_id: str = Field(
+        default="pypi_cdn",
+        description="Airflow connection (type aws) with the keys and endpoint_url of the CDN origin",
+    )
+    cdn_bucket: str = Field(description="bucket whose content the CDN serves")
+    cdn_public_url: str = Field(description="URL under which the bucket's objects are public, without trailing slash")

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Writes the lock of the control host, the requirements.txt made from it, and the worker's pinned requirements.
+# Versions already pinned stay; remove a line from a lock, or pass --upgrade as UV_LOCK_ARGS, to move on.
+# usage: lock.sh UV DIRECTORY
+set -eu
+uv=$1
+cd "$2"
+compile() {
+    # shellcheck disable=SC2086
+    "$uv" pip compile --quiet --universal --annotation-style line --no-emit-index-url \
+        --custom-compile-command "make lock" ${UV_LOCK_ARGS:-} "$@"
+}
+compile --python-version 3.12 --generate-hashes --all-extras --group dev pyproject.toml -o requirements.lock
+compile --python-version 3.12 --constraint requirements.lock pyproject.toml -o requirements.txt
+cd include/scripts
+compile --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
