@@ -29,7 +29,7 @@ class Settings(BaseSettings):
 
     download_stats_file: Path | None = Field(
         default=None,
-        description='JSON lines {"package_name", "downloads"}; the window of 30 days that pypi_download_stats is made of',
+        description='JSON lines {"package_name", "downloads"}, 30 days; what pypi_download_stats is made of',
     )
 
     mirror_source: str = Field(
