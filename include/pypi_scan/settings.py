@@ -4,13 +4,18 @@ Credentials are not among them: they live in Airflow Connections (`worker_conn_i
 """
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message names its environment variable."""
+
+
 class Settings(BaseSettings):
-    """Every setting with its unit and default. Raises pydantic.ValidationError that names what is missing or wrong."""
+    """Every setting with its unit and default."""
 
     model_config = SettingsConfigDict(env_prefix="PYPI_SCAN_", frozen=True, extra="forbid")
 
@@ -46,3 +51,17 @@ class Settings(BaseSettings):
     )
     cdn_bucket: str = Field(description="bucket whose content the CDN serves")
     cdn_public_url: str = Field(description="URL under which the bucket's objects are public, without trailing slash")
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Where the small datasets are made, and kept between runs."""
+        return self.state_dir / "datasets"
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment; raises SettingsError that names what is missing or wrong."""
+        try:
+            return cls()  # type: ignore[call-arg]  # the fields come from the environment
+        except ValidationError as error:
+            wrong = (f"PYPI_SCAN_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+            raise SettingsError(f"settings are missing or wrong: {'; '.join(wrong)}") from None

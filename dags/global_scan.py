@@ -1,0 +1,163 @@
+"""
+### Scan the latest release of every package with Aura, publish one open dataset
+
+Monthly, on demand (the form below), or as a backfill for dates in the past. The scan takes each package's release that
+was the latest at **as_of**: the param if given, else the run's logical date, else now.
+
+1. `plan` chooses the releases and divides them into shards of about equal cost;
+2. `prepare` ships the programs and the newest aura_dataset to the worker and checks it;
+3. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
+   shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
+4. `pack` makes the dataset, `publish` puts it on the CDN, and the index last;
+5. `cleanup` frees the worker, also after a failure.
+
+**If a shard fails**: read the last line of its task's log, then clear its `prefetch` with everything downstream.
+Packages that time out, crash the scanner or have damaged archives do not fail a shard: they are in
+`packages.jsonl.zst` with the reason.
+
+**Backfill**: `airflow backfill create --dag-id global_scan --from-date 2026-01-01 --to-date 2026-06-01
+--max-active-runs 1`
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+from msgspec.structs import asdict
+
+from cdn_connection import cdn_from_connection
+from dag_defaults import DEFAULT_ARGS, Tag
+from pypi_scan.index import load_index, published_scan_ids, write_index
+from pypi_scan.mirror import Mirror
+from pypi_scan.pack import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, pack_scan
+from pypi_scan.plan import plan_scan, read_plan
+from pypi_scan.publish import publish_directory
+from pypi_scan.scan_request import scan_request
+from pypi_scan.settings import Settings
+from worker_jobs.job_operator import PrefetchOperator, ScanOperator
+from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
+
+PREFETCH_SECONDS = 6 * 3600
+SCAN_SECONDS = 24 * 3600
+
+PARAMS = {
+    "as_of": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="As of",
+        description="Scan PyPI as it stood at this moment. Empty: the run's logical date.",
+    ),
+    "packages": Param(
+        [],
+        type="array",
+        items={"type": "string", "minLength": 1, "maxLength": 255},
+        title="Packages",
+        description="Names or patterns such as `zope.*`, one a line. Empty: all.",
+    ),
+    "limit": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Limit",
+        description="At most so many packages, the first by name. Empty: no limit.",
+    ),
+    "shards": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=1000,
+        title="Shards",
+        description="Number of shards. Empty: as many as make about half an hour each.",
+    ),
+    "package_timeout": Param(
+        1200,
+        type="integer",
+        minimum=5,
+        maximum=86400,
+        title="Timeout of a package (seconds)",
+        description="A package whose scan takes longer is given up, with the status `timeout`.",
+    ),
+    "publish": Param(True, type="boolean", title="Publish", description="Put the dataset on the CDN and in its index."),
+}
+
+
+@dag(
+    schedule=CronTriggerTimetable("0 3 1 * *", timezone="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    params=PARAMS,
+    tags=[Tag.SCAN],
+    doc_md=__doc__,
+)
+def global_scan() -> None:
+    @task(multiple_outputs=True)
+    def plan(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
+        settings = Settings.load()
+        request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
+        published = published_scan_ids(cdn_from_connection(settings)) if params["publish"] else []
+        made = plan_scan(Mirror(settings.mirror_root), request, settings.scans_dir, dag_run.run_id, published)
+        return asdict(made)
+
+    @task
+    def list_shards(scan_id: str) -> list[str]:
+        return read_plan(Settings.load().scans_dir / scan_id).shards
+
+    @task
+    def prepare() -> dict[str, Any]:
+        return prepare_worker(Settings.load())
+
+    @task_group(group_id="shards")
+    def scan_one(scan_id: str, shard: str) -> None:
+        named: dict[str, Any] = {"map_index_template": "shard {{ task.op_kwargs.shard }}"}
+        job: dict[str, Any] = {"scan_id": scan_id, "shard": shard, "map_index_template": "shard {{ task.shard }}"}
+
+        prefetch = PrefetchOperator(task_id="prefetch", pool="worker_prefetch", time_limit=PREFETCH_SECONDS, **job)
+        scan = ScanOperator(task_id="scan", pool="worker_scan", time_limit=SCAN_SECONDS, **job)
+
+        @task(**named)
+        def collect(scan_id: str, shard: str) -> dict[str, Any]:
+            return asdict(collect_results(Settings.load(), scan_id, shard))
+
+        @task(trigger_rule=TriggerRule.ALL_DONE, **named)
+        def evict(scan_id: str, shard: str) -> None:
+            evict_shard(Settings.load(), scan_id, shard)
+
+        prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evict(scan_id=scan_id, shard=shard)
+
+    @task
+    def pack(scan_id: str) -> dict[str, Any]:
+        return asdict(pack_scan(Settings.load().scans_dir / scan_id).counts)
+
+    @task
+    def publish(scan_id: str, *, params: dict[str, Any]) -> Any:
+        if not params["publish"]:
+            raise AirflowSkipException("the run was asked not to publish; the dataset stays on the control host")
+        settings = Settings.load()
+        cdn = cdn_from_connection(settings)
+        summary = publish_directory(
+            cdn,
+            settings.scans_dir / scan_id / "dataset",
+            f"pypi_datasets/{scan_id}",
+            last=(SHA256_CHECKSUMS, MD5_CHECKSUMS, MANIFEST),
+            immutable=True,
+        )
+        write_index(cdn, load_index(cdn))
+        return summary
+
+    @task
+    def cleanup(scan_id: str) -> None:
+        cleanup_worker(Settings.load(), scan_id)
+
+    scan_id = plan()["scan_id"]
+    ready = prepare()
+    shards = scan_one.partial(scan_id=scan_id).expand(shard=list_shards(scan_id))
+
+    scan_id >> ready >> shards
+    shards.get_child_by_label("collect") >> pack(scan_id) >> publish(scan_id)
+    shards >> cleanup(scan_id).as_teardown(setups=ready)
+
+
+global_scan()

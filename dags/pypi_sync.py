@@ -1,0 +1,48 @@
+"""
+### Keep the mirror of PyPI up to date
+
+Runs bandersnatch every hour, one sync at a time. When packages changed, the asset `pypi_mirror` is updated, which
+starts `dataset_regeneration`; when nothing changed, the task `announce` is skipped and nothing follows.
+
+**If it fails**: the log of `sync` ends with the reason. The mirror keeps its last consistent serial, and the next run
+takes up what is left. bandersnatch's exit code is not trusted: a sync counts only with a new serial and no error.
+
+**By hand**: trigger it at any time; a second sync beside a running one is refused.
+"""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import CronTriggerTimetable, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dag_defaults import DEFAULT_ARGS, PYPI_MIRROR, Tag
+from pypi_scan.settings import Settings
+from pypi_scan.sync import sync_mirror
+
+
+@dag(
+    schedule=CronTriggerTimetable("17 * * * *", timezone="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    tags=[Tag.MIRROR],
+    doc_md=__doc__,
+)
+def pypi_sync() -> None:
+    @task(execution_timeout=timedelta(hours=12))
+    def sync() -> dict[str, Any]:
+        result = asdict(sync_mirror(Settings.load()))
+        return {**result, "changed_list": str(result["changed_list"])}
+
+    @task(outlets=[PYPI_MIRROR])
+    def announce(result: dict[str, Any], *, outlet_events: Any = None) -> None:
+        if not result["changed"]:
+            raise AirflowSkipException(f"no package changed; the mirror stands at serial {result['serial']}")
+        outlet_events[PYPI_MIRROR].extra = {key: result[key] for key in ("serial", "changed", "changed_list")}
+
+    announce(sync())
+
+
+pypi_sync()

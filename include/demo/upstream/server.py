@@ -1,0 +1,45 @@
+"""The demo's upstream: the package index that bandersnatch mirrors."""
+
+import json
+import re
+from http import HTTPStatus
+from pathlib import Path
+
+from demo.static_server import Response, StaticServer, not_found
+from demo.upstream.tree import ORIGIN
+
+_DOCUMENT = re.compile(r"/pypi/[^/]+/json")
+
+
+class UpstreamServer(StaticServer):
+    """Serves the tree that `build_upstream` made at `destination`, on a free port of 127.0.0.1.
+
+    It answers what bandersnatch asks for: ``/simple`` (PEP 691), ``/pypi/<name>/json`` with the header
+    ``X-PyPI-Last-Serial``, and the files below ``/packages``. While it runs, entries of `faults` (URL path -> status)
+    make those paths fail, as an upstream in trouble would: ``server.faults["/simple"] = HTTPStatus.BAD_GATEWAY``.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        super().__init__(destination / "web")
+        self.faults: dict[str, HTTPStatus] = {}
+
+    def answer(self, path: str) -> Response:
+        """Return the response for this decoded URL path."""
+        if path in self.faults:
+            return Response(self.faults[path], f"{self.faults[path].phrase}\n".encode())
+        if path in ("/simple", "/simple/"):
+            return super().answer("/simple/index.v1_json")
+        if _DOCUMENT.fullmatch(path):
+            return self._document(path)
+        if path.startswith("/packages/"):
+            return super().answer(path)
+        return not_found(path)
+
+    def _document(self, path: str) -> Response:
+        """Return a package's document, its URLs pointing at this server."""
+        response = super().answer(path)
+        if not isinstance(response.body, Path):
+            return response
+        text = response.body.read_text(encoding="utf-8").replace(ORIGIN, self.url)
+        serial = str(json.loads(text)["last_serial"])
+        return Response(response.status, text.encode(), response.content_type, {"X-PyPI-Last-Serial": serial})

@@ -1,0 +1,35 @@
+"""The small datasets that tools rely on, made anew after each sync that changed the mirror.
+
+One module a dataset, one ``write_...`` function each, to be run in this order (those in one line are independent)::
+
+    write_extract
+    write_package_list, write_dependencies, write_download_stats
+    write_aura_dataset
+    write_checksums
+
+All work in one directory: the extract lies in it, what is to be published below its ``public/``. Every file is written
+atomically, and the same input gives the same bytes. Each function returns a small dict of counts that JSON can hold.
+"""
+
+from pypi_scan.datasets.aura_dataset import write_aura_dataset
+from pypi_scan.datasets.build import build_all
+from pypi_scan.datasets.checksums import write_checksums
+from pypi_scan.datasets.dependencies import write_dependencies
+from pypi_scan.datasets.download_stats import DownloadStatsError, write_download_stats
+from pypi_scan.datasets.extract import write_extract
+from pypi_scan.datasets.layout import CHECKSUMS, aura_dataset_file, public_directory
+from pypi_scan.datasets.package_list import write_package_list
+
+__all__ = [
+    "CHECKSUMS",
+    "DownloadStatsError",
+    "aura_dataset_file",
+    "build_all",
+    "public_directory",
+    "write_aura_dataset",
+    "write_checksums",
+    "write_dependencies",
+    "write_download_stats",
+    "write_extract",
+    "write_package_list",
+]

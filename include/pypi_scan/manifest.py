@@ -1,0 +1,34 @@
+"""``manifest.json`` of a published scan: where it comes from, what is in it."""
+
+import msgspec
+
+from pypi_scan.results import Scanner
+
+
+class ManifestFile(msgspec.Struct, frozen=True):
+    """A file of the dataset; `size` in bytes, digests in lower-case hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+    md5: str
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Packages the scan was asked for, packages with a record, packages by status."""
+
+    input: int
+    records: int
+    by_status: dict[str, int]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The provenance of a scan. `as_of` is ISO 8601 in UTC; `files` are all but the manifest and the checksum lists."""
+
+    scan_id: str
+    as_of: str
+    mirror_serial: int
+    scanner: Scanner
+    versions: dict[str, str]
+    counts: Counts
+    files: list[ManifestFile]

@@ -1,0 +1,152 @@
+"""Packing: from the collected results of a scan's shards to one dataset directory, ``<scans_dir>/<scan_id>/dataset/``.
+
+Workers compress: a shard's records are zstd frames already, and frames one after the other are a zstd file. So packing
+copies bytes, and its memory does not grow with the number of packages.
+"""
+
+import hashlib
+import heapq
+import importlib.metadata
+import importlib.resources
+import logging
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import jinja2
+import msgspec
+import zstandard
+
+from pypi_scan.files import atomic_write_text
+from pypi_scan.manifest import Counts, Manifest, ManifestFile
+from pypi_scan.plan import Plan, read_plan
+from pypi_scan.results import JOBLOG_HEADER, Scanner, read_joblog, read_scanner, read_statuses
+from pypi_scan.status import PackageStatus
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+SHA256_CHECKSUMS = "checksums.sha256.txt"
+MD5_CHECKSUMS = "checksums.md5.txt"
+README = "README.txt"
+
+
+class PackError(Exception):
+    """The scan cannot be packed. The message says what is missing."""
+
+
+def pack_scan(scan_dir: Path) -> Manifest:
+    """Write the dataset of a scan whose shards have all been collected and checked; return its manifest.
+
+    Packing again overwrites. Raises PackError if a shard has no results or shards were scanned by different scanners.
+    """
+    plan = read_plan(scan_dir)
+    results = [scan_dir / "results" / shard for shard in plan.shards]
+    if absent := [directory.name for directory in results if not directory.is_dir()]:
+        raise PackError(f"shards {', '.join(absent)} have no results; clear their tasks prefetch to evict, then pack")
+    dataset = scan_dir / "dataset"
+    shutil.rmtree(dataset, ignore_errors=True)
+    dataset.mkdir()
+
+    scanner = _common_scanner(results)
+    _concatenate((directory / "records.jsonl.zst" for directory in results), dataset / "dataset.zst")
+    _write_joblog(results, dataset / "joblog.txt")
+    shutil.copyfile(scan_dir / "input_packages.txt", dataset / "input_packages.txt")
+    counts = _write_statuses(scan_dir, results, plan, dataset)
+    _write_readme(plan, scanner, counts, dataset / README)
+
+    manifest = Manifest(
+        scan_id=plan.scan_id,
+        as_of=plan.as_of,
+        mirror_serial=plan.mirror_serial,
+        scanner=scanner,
+        versions={
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in ("global-pypi-scan", "bandersnatch", "zstandard")},
+        },
+        counts=counts,
+        files=[_digests(path) for path in sorted(dataset.iterdir())],
+    )
+    atomic_write_text(dataset / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)).decode() + "\n")
+    _write_checksums(dataset, "sha256", SHA256_CHECKSUMS)
+    _write_checksums(dataset, "md5", MD5_CHECKSUMS)
+    log.info("packed scan %s: %d records of %d packages", plan.scan_id, counts.records, counts.input)
+    return manifest
+
+
+def _common_scanner(results: Iterable[Path]) -> Scanner:
+    """Return the scanner of the shards; a dataset made by two scanners would not say what its findings mean."""
+    scanners = {directory.name: read_scanner(directory) for directory in results}
+    first_shard, first = next(iter(scanners.items()))
+    for shard, scanner in scanners.items():
+        if scanner != first:
+            raise PackError(f"shard {shard} was scanned by {scanner}, shard {first_shard} by {first}; scan one again")
+    return first
+
+
+def _concatenate(sources: Iterable[Path], target: Path) -> None:
+    with target.open("wb") as output:
+        for source in sources:
+            with source.open("rb") as frames:
+                shutil.copyfileobj(frames, output, 1 << 20)
+
+
+def _write_joblog(results: Iterable[Path], target: Path) -> None:
+    """Write the rows of all shards, numbered through, under GNU parallel's header."""
+    with target.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as output:
+        output.write(f"{JOBLOG_HEADER}\n")
+        rows = (row for directory in results for row in read_joblog(directory))
+        for number, row in enumerate(rows, start=1):
+            output.write(f"{number}\t{row.partition('\t')[2]}\n")
+
+
+def _write_statuses(scan_dir: Path, results: Iterable[Path], plan: Plan, dataset: Path) -> Counts:
+    """Write packages.jsonl.zst and package_list.txt, both sorted by name, and count."""
+    by_status: Counter[str] = Counter()
+    streams: list[Iterator[PackageStatus]] = [_unscannable(scan_dir), *map(read_statuses, results)]
+    records = 0
+    with (
+        (dataset / "packages.jsonl.zst").open("wb") as file,
+        zstandard.ZstdCompressor(level=19, write_checksum=True).stream_writer(file, closefd=False) as lines,
+        (dataset / "package_list.txt").open("w", encoding="ascii", newline="\n") as package_list,
+    ):
+        for status in heapq.merge(*streams, key=lambda status: status.name):
+            lines.write(msgspec.json.encode(status) + b"\n")
+            by_status[status.status] += 1
+            if status.record:
+                records += 1
+                package_list.write(f"{status.name}\n")
+    if by_status.total() != plan.input:
+        raise PackError(f"{by_status.total()} packages have a status, {plan.input} were planned; plan the scan again")
+    return Counts(plan.input, records, dict(sorted(by_status.items())))
+
+
+def _unscannable(scan_dir: Path) -> Iterator[PackageStatus]:
+    with (scan_dir / "unscannable.jsonl").open("rb") as file:
+        for line in file:
+            yield msgspec.json.decode(line, type=PackageStatus)
+
+
+def _write_readme(plan: Plan, scanner: Scanner, counts: Counts, target: Path) -> None:
+    template = importlib.resources.files("pypi_scan").joinpath("dataset_readme.txt.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701 - plain text
+    target.write_text(
+        environment.from_string(template).render(plan=plan, scanner=scanner, counts=counts), encoding="utf-8"
+    )
+
+
+def _digests(path: Path) -> ManifestFile:
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+            md5.update(block)
+    return ManifestFile(path.name, path.stat().st_size, sha256.hexdigest(), md5.hexdigest())
+
+
+def _write_checksums(dataset: Path, algorithm: str, name: str) -> None:
+    """Write digests of every other file in the format of ``md5sum -c`` and ``sha256sum -c``."""
+    digests = ((path.name, getattr(_digests(path), algorithm)) for path in sorted(dataset.iterdir()))
+    atomic_write_text(dataset / name, "".join(f"{digest}  {file}\n" for file, digest in digests))

@@ -1,0 +1,269 @@
+"""The plan of a global scan: its input packages, the release of each, and shards of about equal cost.
+
+A plan is a directory, ``<scans_dir>/<scan_id>/``:
+
+- ``plan.json``: a `Plan`;
+- ``input_packages.txt``: the packages the scan was asked for, sorted, one a line;
+- ``unscannable.jsonl``: a `PackageStatus` line for each input package that no shard holds (no release, bad metadata);
+- ``shards/0001.jsonl.zst``: one line a package, sorted by name: ``{"name", "version", "files": [{"path", "sha256",
+  "size", "upload_time"}], "json"}``. ``path`` is relative to the mirror's ``web/``. ``json`` is PyPI's document cut
+  down to what Aura reads: ``info.version`` is the chosen version, ``releases`` and ``urls`` hold that release alone.
+"""
+
+import fnmatch
+import heapq
+import logging
+import math
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import msgspec
+import zstandard
+
+from pypi_scan.files import atomic_write, atomic_write_text
+from pypi_scan.mirror import Mirror, MirrorError, PackageDocument, ReleaseFile
+from pypi_scan.names import HostileInputError, canonical_name, check_sha256, mirror_path
+from pypi_scan.release import NotYetPublished, Release, latest_release, uploaded_at
+from pypi_scan.scan_request import ScanRequest
+from pypi_scan.status import PackageStatus
+
+log = logging.getLogger(__name__)
+
+SHARD_CPU_SECONDS = 4 * 3600  # about half an hour on a worker of eight cores
+MAX_SHARDS = 1000  # mapped tasks that Airflow's scheduler and web UI still handle comfortably
+_PROGRESS_SECONDS = 10.0
+SCAN_ID = re.compile(r"\d{4}-\d{2}-\d{2}(-\d{1,3})?")
+SHARD_ID = re.compile(r"\d{4}")
+
+
+class PlanError(Exception):
+    """The scan cannot be planned as asked. The message says why and what to do."""
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``plan.json`` holds. `as_of` is ISO 8601 in UTC; `run_id` is the Airflow run the plan belongs to."""
+
+    scan_id: str
+    as_of: str
+    run_id: str
+    mirror_serial: int
+    shards: list[str]
+    input: int
+    planned: int
+    files: int
+    bytes: int
+
+
+class _Entry(NamedTuple):
+    """Where the shard line of a package lies in the spool file, and its predicted cost in CPU seconds."""
+
+    cost: float
+    name: str
+    offset: int
+    length: int
+
+
+def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str, taken: Sequence[str] = ()) -> Plan:
+    """Write the plan of a scan and return it.
+
+    Planning again for the same `run_id` overwrites its plan; `taken` are scan ids that are public already.
+    Raises PlanError if no package is left to scan or the mirror was never synced.
+    """
+    as_of = request.as_of.astimezone(UTC)
+    try:
+        names = _select(mirror.package_names(), request)
+    except MirrorError as error:
+        raise PlanError(f"{error}; run the DAG pypi_sync first") from error
+    scan_id = _claim_scan_id(scans_dir, as_of, run_id, taken)
+    directory = scans_dir / scan_id
+    directory.mkdir(parents=True, exist_ok=True)
+
+    inputs: list[str] = []
+    unscannable: list[PackageStatus] = []
+    entries: list[_Entry] = []
+    total_files = total_bytes = 0
+    with tempfile.TemporaryFile(dir=directory) as spool:
+        for name in _with_progress(names):
+            try:
+                document = mirror.document(name)
+                release = latest_release(document, as_of)
+                files = [_checked_file(file) for file in release.files] if release else []
+            except NotYetPublished:
+                continue
+            except (MirrorError, HostileInputError, ValueError) as error:
+                inputs.append(name)
+                unscannable.append(PackageStatus(name, None, "skipped", f"bad metadata: {error}"))
+                continue
+            inputs.append(name)
+            if release is None:
+                unscannable.append(PackageStatus(name, None, "no_release", _why_no_release(document, as_of)))
+                continue
+            line = msgspec.json.encode(_shard_line(name, document, release, files)) + b"\n"
+            size = sum(file["size"] for file in files)
+            entries.append(_Entry(predicted_cost(len(files), size), name, spool.tell(), len(line)))
+            spool.write(line)
+            total_files += len(files)
+            total_bytes += size
+        if not entries:
+            raise PlanError(
+                f"none of the {len(inputs)} packages asked for had a release to scan as of {as_of:%Y-%m-%d %H:%M} UTC; "
+                "check as_of and packages"
+            )
+        shards = list(_write_shards(spool, entries, request.shards, directory / "shards"))
+
+    atomic_write_text(directory / "input_packages.txt", "".join(f"{name}\n" for name in inputs))
+    with atomic_write(directory / "unscannable.jsonl") as file:
+        file.writelines(msgspec.json.encode(status) + b"\n" for status in unscannable)
+    plan = Plan(
+        scan_id=scan_id,
+        as_of=as_of.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        run_id=run_id,
+        mirror_serial=mirror.serial(),
+        shards=shards,
+        input=len(inputs),
+        planned=len(entries),
+        files=total_files,
+        bytes=total_bytes,
+    )
+    atomic_write_text(directory / "plan.json", msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n")
+    log.info(
+        "plan of scan %s: %d input packages, %d to scan in %d shards, %d files, %.1f MB",
+        scan_id, plan.input, plan.planned, len(shards), plan.files, plan.bytes / 1e6,
+    )  # fmt: skip
+    return plan
+
+
+def read_plan(directory: Path) -> Plan:
+    """Read the plan in a scan's directory; raises PlanError if there is none."""
+    try:
+        return msgspec.json.decode((directory / "plan.json").read_bytes(), type=Plan)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise PlanError(f"{directory} holds no readable plan: {error}") from error
+
+
+def predicted_cost(files: int, size: int) -> float:
+    """Return a guess of the CPU seconds of a package from its number of files and their bytes together.
+
+    A second to open a file, twenty a megabyte: the medians of stock Aura on small packages; above 20 MB most of a
+    file is data that costs little.
+    """
+    return files + 20.0 * min(size, 20_000_000) / 1e6
+
+
+def balance(costs: Sequence[tuple[float, str]], shards: int) -> list[list[str]]:
+    """Divide names among `shards` groups of about equal cost: longest first, each to the group that has least.
+
+    Same input, same groups, whatever the order of `costs`. Groups may be empty if there are fewer names than groups.
+    """
+    groups: list[list[str]] = [[] for _ in range(shards)]
+    loads = [(0.0, index) for index in range(shards)]
+    for cost, name in sorted(costs, key=lambda item: (-item[0], item[1])):
+        load, index = heapq.heappop(loads)
+        groups[index].append(name)
+        heapq.heappush(loads, (load + cost, index))
+    return groups
+
+
+def _select(names: list[str], request: ScanRequest) -> list[str]:
+    if request.packages:
+        patterns = [re.compile(fnmatch.translate(_canonical_pattern(text))) for text in request.packages]
+        names = [name for name in names if any(pattern.match(name) for pattern in patterns)]
+    return names[: request.limit]
+
+
+def _canonical_pattern(text: str) -> str:
+    """Return a name in canonical form; a glob pattern only in lower case with ``-`` for ``_`` and ``.``."""
+    try:
+        return canonical_name(text)
+    except HostileInputError:
+        return re.sub(r"[-_.]+", "-", text).lower()
+
+
+def _claim_scan_id(scans_dir: Path, as_of: datetime, run_id: str, taken: Sequence[str]) -> str:
+    """Return the as-of date, with ``-2``, ``-3`` ... where other runs scanned that date already."""
+    date = as_of.strftime("%Y-%m-%d")
+    for number in range(1, 1000):
+        scan_id = date if number == 1 else f"{date}-{number}"
+        plan_file = scans_dir / scan_id / "plan.json"
+        if plan_file.exists():
+            if read_plan(plan_file.parent).run_id == run_id:
+                return scan_id
+        elif scan_id not in taken:
+            return scan_id
+    raise PlanError(f"{date} was scanned 999 times already; remove some of {scans_dir}/{date}-*")
+
+
+def _checked_file(file: ReleaseFile) -> dict[str, Any]:
+    if not 0 <= file.size < 2**40:
+        raise HostileInputError(f"size of {file.size} bytes for {file.filename!r:.120}")
+    return {
+        "path": mirror_path(file.url),
+        "sha256": check_sha256(file.digests.get("sha256", "")),
+        "size": file.size,
+        "upload_time": uploaded_at(file).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _shard_line(name: str, document: PackageDocument, release: Release, files: list[dict[str, Any]]) -> dict[str, Any]:
+    trimmed = [
+        {
+            "filename": checked["path"].rpartition("/")[2],
+            "url": "/" + checked["path"],
+            "packagetype": file.packagetype,
+            "python_version": file.python_version,
+            "md5_digest": file.md5_digest or file.digests.get("md5"),
+            "digests": {"sha256": checked["sha256"]},
+            "size": file.size,
+            "upload_time_iso_8601": checked["upload_time"],
+        }
+        for file, checked in zip(release.files, files, strict=True)
+    ]
+    info = {**msgspec.to_builtins(document.info), "version": release.version}
+    return {
+        "name": name,
+        "version": release.version,
+        "files": files,
+        "json": {"info": info, "releases": {release.version: trimmed}, "urls": trimmed},
+    }
+
+
+def _why_no_release(document: PackageDocument, as_of: datetime) -> str:
+    files = [file for release in document.releases.values() for file in release if uploaded_at(file) <= as_of]
+    if not files:
+        return "no file was ever uploaded"
+    if all(file.yanked for file in files):
+        return "every file is yanked"
+    return "no release has a version that PEP 440 knows"
+
+
+def _write_shards(spool: BinaryIO, entries: list[_Entry], wanted: int | None, directory: Path) -> Iterator[str]:
+    """Write one file a shard and yield the ids; at most one shard is in memory at a time."""
+    count = wanted or math.ceil(sum(entry.cost for entry in entries) / SHARD_CPU_SECONDS)
+    count = min(count, len(entries), MAX_SHARDS)
+    where = {entry.name: entry for entry in entries}
+    for old in directory.glob("*.jsonl.zst"):
+        old.unlink()
+    for number, names in enumerate(balance([entry[:2] for entry in entries], count), start=1):
+        shard_id = f"{number:04}"
+        with (
+            atomic_write(directory / f"{shard_id}.jsonl.zst") as file,
+            zstandard.ZstdCompressor(level=10).stream_writer(file, closefd=False) as compressed,
+        ):
+            for name in sorted(names):
+                spool.seek(where[name].offset)
+                compressed.write(spool.read(where[name].length))
+        yield shard_id
+
+
+def _with_progress(names: Iterable[str]) -> Iterator[str]:
+    last_report = time.monotonic()
+    for done, name in enumerate(names):
+        yield name
+        if time.monotonic() - last_report >= _PROGRESS_SECONDS:
+            last_report = time.monotonic()
+            log.info("planning: %d packages read", done + 1)

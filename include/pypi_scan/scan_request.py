@@ -1,0 +1,54 @@
+"""What a global scan is asked for: the params of a DAG run, checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+class RequestError(ValueError):
+    """A param cannot be used. The message names it and says what it may be."""
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """What a scan was asked for.
+
+    `packages` are names or glob patterns (``zope.*``), empty for all; `limit` takes the first so many by name;
+    `shards` fixes the number of shards, else it follows from the predicted cost.
+    """
+
+    as_of: datetime
+    packages: tuple[str, ...] = ()
+    limit: int | None = None
+    shards: int | None = None
+
+
+def scan_request(params: Mapping[str, Any], logical_date: datetime | None, now: datetime) -> ScanRequest:
+    """Make a request of a DAG run's params; `as_of` is the param if given, else the logical date, else `now`.
+
+    Raises RequestError for an `as_of` that is no date or lies in the future, and for an empty package name. Types and
+    bounds of the other params are checked by Airflow before a run starts.
+    """
+    packages = tuple(text.strip() for text in params.get("packages") or ())
+    if "" in packages:
+        raise RequestError("packages: an empty name; write one package name or pattern a line")
+    return ScanRequest(
+        as_of=_as_of(params.get("as_of"), logical_date, now),
+        packages=packages,
+        limit=params.get("limit"),
+        shards=params.get("shards"),
+    )
+
+
+def _as_of(param: str | None, logical_date: datetime | None, now: datetime) -> datetime:
+    if not param:
+        return logical_date or now
+    try:
+        as_of = datetime.fromisoformat(param)
+    except ValueError:
+        raise RequestError(f"as_of: {param!r:.80} is not a date; write for example 2026-11-01T00:00:00Z") from None
+    as_of = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+    if as_of > now:
+        raise RequestError(f"as_of: {as_of:%Y-%m-%d %H:%M} UTC lies in the future; a scan can look back, not ahead")
+    return as_of

@@ -1,0 +1,230 @@
+"""One sync of the mirror: run bandersnatch as a subprocess, judge it by its log, say which packages changed.
+
+bandersnatch ends with exit code 0 also when packages failed (missing JSON, 5xx, timeouts, hash mismatches). A sync
+succeeded when it ended with 0 AND logged a ``New mirror serial:`` line AND logged no ERROR.
+"""
+
+import configparser
+import fcntl
+import logging
+import re
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from pypi_scan.files import atomic_write_text
+from pypi_scan.mirror import Mirror
+from pypi_scan.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOG_LINE = re.compile(r"^\S+ \S+ (?P<level>[A-Z]+): (?P<message>.*?)(?: \(\w+\.py:\d+\))?$")
+_PROGRESS_SECONDS = 10.0
+_MAX_REASONS = 5
+
+
+class SyncError(Exception):
+    """The mirror was not brought up to date; it is as consistent as before. The message says why."""
+
+
+class SyncRunningError(SyncError):
+    """Another sync of the same mirror holds the lock."""
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What a successful sync did. `changed_list` holds the canonical names of changed packages, one a line."""
+
+    previous_serial: int
+    serial: int
+    changed: int
+    changed_list: Path
+    not_found: list[str]
+
+
+@dataclass
+class BandersnatchLog:
+    """What the log of one bandersnatch run told so far."""
+
+    to_sync: int = 0
+    fetched: int = 0
+    serial: int | None = None
+    errors: list[str] = field(default_factory=list)
+    not_found: list[str] = field(default_factory=list)
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
+
+    def feed(self, line: str) -> None:
+        """Take in one line."""
+        line = line.rstrip("\n")
+        self.tail.append(line)
+        match = _LOG_LINE.match(line)
+        if not match:
+            return
+        level, message = match["level"], match["message"]
+        if level in ("ERROR", "CRITICAL"):
+            self.errors.append(message)
+        elif found := re.fullmatch(r"(\d+) packages to sync\.", message):
+            self.to_sync = int(found[1])
+        elif message.startswith("Fetching metadata for package: "):
+            self.fetched += 1
+        elif found := re.fullmatch(r"New mirror serial: (\d+)", message):
+            self.serial = int(found[1])
+        elif found := re.fullmatch(r"(\S+) no longer exists on PyPI", message):
+            self.not_found.append(found[1])
+
+    def check(self, exit_code: int) -> int:
+        """Return the new serial; raises SyncError with the reasons if the run did not succeed."""
+        if exit_code == 0 and self.serial is not None and not self.errors:
+            return self.serial
+        reasons = list(dict.fromkeys(self.errors))
+        if not reasons:
+            reasons = [line for line in self.tail if line.strip()][-1:] or ["no output"]
+        more = f" (and {len(reasons) - _MAX_REASONS} more)" if len(reasons) > _MAX_REASONS else ""
+        raise SyncError(
+            f"bandersnatch ended with exit code {exit_code} and {len(self.errors)} errors, "
+            f"{'no' if self.serial is None else 'a'} new serial: {'; '.join(reasons[:_MAX_REASONS])}{more}. "
+            "The mirror keeps its serial; the next sync takes up what is left."
+        )
+
+
+def bandersnatch_config(settings: Settings) -> configparser.ConfigParser:
+    """Return the configuration of bandersnatch that follows from the settings.
+
+    The upstream is named only if a setting names one: bandersnatch's own default is the real PyPI.
+    Raises SyncError if `bandersnatch_extra_config` cannot be read.
+    """
+    config = configparser.ConfigParser(interpolation=None)
+    if settings.bandersnatch_extra_config:
+        try:
+            config.read_string(settings.bandersnatch_extra_config.read_text(encoding="utf-8"))
+        except (OSError, configparser.Error) as error:
+            raise SyncError(f"the setting bandersnatch_extra_config cannot be read: {error}") from error
+    if not config.has_section("mirror"):
+        config.add_section("mirror")
+    ours = {
+        "directory": str(settings.mirror_root),
+        "json": "true",
+        "release-files": "true",
+        "workers": str(settings.bandersnatch_workers),
+        "timeout": str(settings.bandersnatch_timeout),
+        "stop-on-error": "false",
+    }
+    if settings.upstream_url:
+        ours["master"] = settings.upstream_url
+        ours["allow-non-https"] = "true" if settings.upstream_url.startswith("http://") else "false"
+    config["mirror"].update(ours)
+    return config
+
+
+def sync_mirror(settings: Settings) -> SyncResult:
+    """Bring the mirror up to date.
+
+    Raises SyncRunningError if another sync runs, SyncError if bandersnatch did not succeed. A run that was killed
+    left a todo list, which bandersnatch finishes without asking upstream what is new: then it runs once more.
+    """
+    mirror = Mirror(settings.mirror_root)
+    settings.mirror_root.mkdir(parents=True, exist_ok=True)
+    config_file = settings.state_dir / "bandersnatch.conf"
+    _write_config(bandersnatch_config(settings), config_file)
+
+    with _sync_lock(settings.state_dir / "sync.lock") as lock:
+        previous_serial = mirror.serial()
+        since = _change_mark(settings)
+        started = _filesystem_time_ns(settings.mirror_root / ".sync-started")
+        resumed = (settings.mirror_root / "todo").exists()
+        outcome = _run_bandersnatch(config_file, lock)
+        if resumed:
+            log.info("an interrupted sync was finished; asking upstream what has changed since")
+            finished, outcome = outcome, _run_bandersnatch(config_file, lock)
+            outcome.not_found[:0] = finished.not_found
+        serial = mirror.serial()
+        changed = changed_packages(mirror, since)
+        changed_list = settings.state_dir / "changes" / f"{serial}.txt"
+        if changed:
+            atomic_write_text(changed_list, "".join(f"{name}\n" for name in changed))
+        atomic_write_text(settings.state_dir / "changes-since", f"{started}\n")
+    if outcome.not_found:
+        log.warning(
+            "upstream lists %d packages that have no JSON document: %s", len(outcome.not_found), outcome.not_found
+        )
+    log.info("mirror serial %d -> %d, %d packages changed", previous_serial, serial, len(changed))
+    return SyncResult(previous_serial, serial, len(changed), changed_list, outcome.not_found)
+
+
+def changed_packages(mirror: Mirror, since_ns: int) -> list[str]:
+    """Return the canonical names of packages whose JSON was written at or after `since_ns` (file system time), sorted.
+
+    bandersnatch writes the JSON of a package whenever it syncs it, also in runs that failed later on.
+    """
+    return [name for name in mirror.package_names() if mirror.json_path(name).stat().st_mtime_ns >= since_ns]
+
+
+def _run_bandersnatch(config_file: Path, lock: BinaryIO) -> BandersnatchLog:
+    """Run ``bandersnatch mirror`` to its end, log progress, and return its log; raises SyncError if it failed.
+
+    The child inherits the lock: if this process is killed, no second sync can start beside the first.
+    """
+    outcome = BandersnatchLog()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bandersnatch", "--config", str(config_file), "mirror"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock.fileno(),),
+    )
+    assert process.stdout
+    try:
+        last_report = time.monotonic()
+        for line in process.stdout:
+            outcome.feed(line)
+            if time.monotonic() - last_report >= _PROGRESS_SECONDS:
+                last_report = time.monotonic()
+                log.info("syncing: %d of %d packages, %d errors", outcome.fetched, outcome.to_sync, len(outcome.errors))
+        exit_code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    outcome.check(exit_code)
+    log.info("bandersnatch synced %d packages, serial %s", outcome.fetched, outcome.serial)
+    return outcome
+
+
+@contextmanager
+def _sync_lock(path: Path) -> Iterator[BinaryIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SyncRunningError(
+                f"another sync of this mirror holds {path}; it will finish by itself, or end its bandersnatch process"
+            ) from None
+        yield file
+
+
+def _write_config(config: configparser.ConfigParser, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        config.write(file)
+
+
+def _change_mark(settings: Settings) -> int:
+    """Return the start of the last successful sync in ns of file system time, 0 before the first."""
+    try:
+        return int((settings.state_dir / "changes-since").read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def _filesystem_time_ns(probe: Path) -> int:
+    """Return the current time as the mirror's file system sees it, which may be a NAS with a clock of its own."""
+    probe.write_bytes(b"")
+    return probe.stat().st_mtime_ns

@@ -1,0 +1,35 @@
+"""What every program of this directory has in common: how it logs, and how it says that it failed."""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+
+class ProgramError(Exception):
+    """The program as a whole failed; the message is one sentence: what, why, what to do."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run `main` and exit: 0, or 1 after the line ``error: <one sentence>`` as the last one on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        main()
+    except ProgramError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error}; check the paths, their permissions and the free space, then run the same command again")
+    except KeyboardInterrupt:
+        _fail("stopped by a signal; run the same command again to go on where it stopped")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(sentence: str) -> None:
+    sys.stdout.flush()
+    print("error:", " ".join(sentence.split()), file=sys.stderr, flush=True)
+    sys.exit(1)

@@ -1,0 +1,122 @@
+"""The record of a package: what the scanner found, in the one form in which the dataset holds it.
+
+The same files and the same scanner give the same bytes: nothing in a record depends on the machine, on its
+directories, on time or on the order in which things happened.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+import jsonl
+from shard import Package, ReleaseFile
+
+_FRAME = 8 * 1024 * 1024  # bytes before compression after which a frame ends
+_LEVEL = 19
+# Aura puts the archive in front of some locations that have it already: FileStats of every member, for one.
+_TWICE = re.compile(r"^(packages/.+\$)\1")
+_INTEGERS = range(-(2**63), 2**64)  # what readers of JSON can be expected to hold
+
+
+class Places:
+    """Turns paths of this machine into paths of the mirror, anywhere in a text.
+
+    Below `web` lies the mirror, below `temporary` the directories that archives were unpacked into; `unpacked` maps
+    their names to the archives. ``<temporary>/unpacked000001/x/y.py`` becomes ``packages/.../x.whl$x/y.py``.
+    """
+
+    def __init__(self, web: Path, temporary: Path, unpacked: dict[str, str]) -> None:
+        self._web = f"{web}/"
+        self._temporary = f"{temporary}/"
+        self._unpacked = unpacked
+        self._directory = re.compile(re.escape(self._temporary) + r"(\w+)(/?)")
+
+    def normalise(self, text: str) -> str:
+        """Return `text` with every path as the mirror has it."""
+        if self._temporary in text:
+            text = self._directory.sub(self._archive, text)
+        return text.replace(self._web, "")
+
+    def _archive(self, match: re.Match[str]) -> str:
+        name, slash = match.groups()
+        return self._unpacked.get(name, name) + ("$" if slash else "")
+
+
+def make_record(
+    package: Package,
+    scanned: Iterable[ReleaseFile],
+    output: dict[str, Any],
+    places: Places,
+    to_json: Callable[[object], object],
+) -> dict[str, Any]:
+    """Return the record of `package`, of which the files `scanned` were there to be scanned.
+
+    `output` is the scanner's own JSON object; `to_json` turns the objects in it that are not JSON into something that
+    is nearer to it. The record has the keys of `output` and ``pypi``.
+    """
+    record: dict[str, Any] = _plain(output, places.normalise, to_json)
+    for detection in record["detections"]:
+        if "location" in detection:
+            detection["location"] = _TWICE.sub(r"\1", detection["location"])
+    record["detections"].sort(key=jsonl.canonical)
+    record["imported_modules"].sort()
+    record["metadata"]["uri_input"]["package"] = package.name
+    record["pypi"] = {
+        "name": package.name,
+        "version": package.version,
+        "files": [
+            {"path": file.path, "sha256": file.sha256, "size": file.size, "upload_time": file.upload_time}
+            for file in sorted(scanned, key=lambda file: file.path)
+        ],
+    }
+    return record
+
+
+def pack(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Compress lines into zstd frames that each hold whole lines; yields one frame at a time, at least one."""
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=True)
+    frame, size, frames = [], 0, 0
+    for line in lines:
+        frame.append(line)
+        size += len(line)
+        if size >= _FRAME:
+            yield compressor.compress(b"".join(frame))
+            frame, size, frames = [], 0, frames + 1
+    if frame or not frames:
+        yield compressor.compress(b"".join(frame))
+
+
+def _plain(value: Any, text: Callable[[str], str], to_json: Callable[[object], object]) -> Any:
+    """Return `value` made of nothing but what JSON has, and every string through `text`."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return text(jsonl.clean(str(value)))
+    if isinstance(value, int):
+        return int(value) if value in _INTEGERS else hex(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return text(value.decode("utf-8", "backslashreplace"))
+    if isinstance(value, dict):
+        return {_key(key, text): _item(key, _plain(item, text, to_json)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, text, to_json) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item, text, to_json) for item in value), key=jsonl.canonical)
+    return _plain(to_json(value), text, to_json)
+
+
+def _key(key: object, text: Callable[[str], str]) -> str:
+    return text(jsonl.clean(key if isinstance(key, str) else jsonl.canonical(key)))
+
+
+def _item(key: object, item: Any) -> Any:
+    # Tags are sets that the scanner has made lists of.
+    if key == "tags" and isinstance(item, list):
+        item.sort(key=jsonl.canonical)
+    return item

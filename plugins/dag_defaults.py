@@ -1,0 +1,29 @@
+"""What every DAG of this project has in common.
+
+None has a start date: with one, Airflow would run the latest missed date of a schedule at once when a DAG is unpaused,
+and a global scan takes days.
+"""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from airflow.sdk import Asset
+
+DEFAULT_ARGS = {
+    "owner": "global-pypi-scan",
+    "retries": 2,
+    "retry_delay": timedelta(minutes=1),
+    "retry_exponential_backoff": True,
+    "execution_timeout": timedelta(hours=2),
+}
+
+PYPI_MIRROR = Asset(name="pypi_mirror", uri="x-pypi-mirror://local", group="mirror")
+"""The mirror changed. Extra: ``serial``, ``changed`` (number of packages), ``changed_list`` (file of their names)."""
+
+
+class Tag(StrEnum):
+    """The tags of DAGs."""
+
+    MIRROR = "mirror"
+    DATASETS = "datasets"
+    SCAN = "scan"

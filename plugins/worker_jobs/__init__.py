@@ -1,0 +1,1 @@
+"""Work on worker nodes, over Airflow's SSH provider."""

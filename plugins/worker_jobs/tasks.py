@@ -1,0 +1,89 @@
+"""What the control host does on a worker directly: prepare it, take results from it, free its disk."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pypi_scan.datasets import aura_dataset_file
+from pypi_scan.results import RESULT_FILES, ResultsError, ShardSummary, check_results
+from pypi_scan.settings import Settings
+from worker_jobs.worker import Worker, WorkerError, worker_session
+
+log = logging.getLogger(__name__)
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"
+_MAX_RESULT_BYTES = 4 * 1024**3
+
+
+def prepare_worker(settings: Settings) -> dict[str, Any]:
+    """Ship the scripts and the newest aura_dataset to the worker, check it, and return what it says of itself.
+
+    What earlier scans left there is removed: one scan at a time uses a worker. Raises WorkerError if the scanner
+    environment is not the pinned one or the disk has no room.
+    """
+    worker = Worker.from_connection(settings.worker_conn_id)
+    with worker_session(worker) as session:
+        session.remove(worker.work_dir / "scans")
+        session.remove(worker.scripts_dir)
+        session.make_dir(worker.scripts_dir)
+        session.make_dir(worker.dataset_dir)
+        for path in sorted(SCRIPTS.iterdir()):
+            if path.is_file():
+                session.put(path, worker.scripts_dir / path.name)
+        aura_dataset = aura_dataset_file(settings.datasets_dir)
+        if aura_dataset.exists():
+            session.put(aura_dataset, worker.dataset_dir / aura_dataset.name)
+            session.run(["tar", "-xzf", worker.dataset_dir / aura_dataset.name, "-C", worker.dataset_dir], 600.0)
+        else:
+            log.warning("there is no aura_dataset yet: findings will lack typosquatting and reverse dependencies")
+        requirements = worker.scripts_dir / "requirements.txt"
+        output = session.run(
+            [worker.python, worker.scripts_dir / "check_worker.py", f"--requirements={requirements}"], 120.0
+        )
+    try:
+        report = json.loads(output)
+    except ValueError:
+        raise WorkerError(f"worker {worker.conn_id}: check_worker.py said {output[:200]!r} instead of JSON") from None
+    log.info("worker %s is ready: %s", worker.conn_id, report)
+    return {"worker": worker.conn_id, **report}
+
+
+def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
+    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/`` once they have been checked.
+
+    Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
+    """
+    worker = Worker.from_connection(settings.worker_conn_id)
+    scan_dir = settings.scans_dir / scan_id
+    incoming, target = scan_dir / "incoming" / shard, scan_dir / "results" / shard
+    shutil.rmtree(incoming, ignore_errors=True)
+    incoming.mkdir(parents=True)
+    with worker_session(worker) as session:
+        for name in RESULT_FILES:
+            session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
+    try:
+        summary = check_results(scan_dir / "shards" / f"{shard}.jsonl.zst", incoming)
+    except ResultsError as error:
+        shutil.rmtree(incoming)
+        raise WorkerError(f"worker {worker.conn_id} returned unusable results of shard {shard}: {error}") from error
+    target.parent.mkdir(exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    incoming.replace(target)
+    log.info("shard %s: %s", shard, summary)
+    return summary
+
+
+def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
+    """Remove the prefetched files of a shard from the worker's disk."""
+    worker = Worker.from_connection(settings.worker_conn_id)
+    with worker_session(worker) as session:
+        session.remove(worker.cache_dir(scan_id, shard))
+
+
+def cleanup_worker(settings: Settings, scan_id: str) -> None:
+    """Remove everything of a scan from the worker's disk."""
+    worker = Worker.from_connection(settings.worker_conn_id)
+    with worker_session(worker) as session:
+        session.remove(worker.scan_dir(scan_id))

@@ -1,0 +1,238 @@
+import functools
+import hashlib
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Shard, command, last_line, sdist, wheel
+
+FILES = {"left-1.0-py3-none-any.whl": wheel({"left.py": "x = 1\n"}), "left-1.0.tar.gz": sdist({"left.py": "x = 1\n"})}
+
+
+class Mirror(ThreadingHTTPServer):
+    """Serves a directory and remembers the paths it was asked for; breaks off `broken` of its first answers."""
+
+    def __init__(self, web: Path) -> None:
+        self.asked: list[str] = []
+        self.broken = 0
+        super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(web)))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        if self.server.broken:
+            self.server.broken -= 1
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"only this")
+            self.close_connection = True
+            return
+        super().do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(shard: Shard) -> Iterator[Mirror]:
+    with Mirror(shard.web) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def missing(cache: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (cache / "missing.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["http", "path"])
+def test_builds_the_tree_of_a_mirror(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path, kind: str) -> None:
+    left = shard.add("left", FILES)
+    shard.add("empty", {})
+    cache = tmp_path / "cache" / "0007"
+    source = mirror.url if kind == "http" else shard.web
+    done = run("prefetch.py", shard=shard.write(), source=source, cache=cache, jobs=2)
+    assert done.returncode == 0, done.stderr
+    made = tree(cache)
+    assert json.loads(made.pop("web/json/left")) == left["json"]
+    assert made.pop("web/json/empty")
+    assert made.pop("missing.jsonl") == b""
+    assert made == {f"web/{path}": data for path, data in tree(shard.web).items()}
+
+
+def test_second_run_fetches_nothing(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path) -> None:
+    shard.add("left", FILES)
+    run("prefetch.py", shard=shard.write(), source=mirror.url, cache=tmp_path / "cache" / "0007")
+    assert len(mirror.asked) == 2
+    before = tree(tmp_path / "cache")
+    done = run("prefetch.py", shard=shard.file, source=mirror.url, cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 0, done.stderr
+    assert len(mirror.asked) == 2
+    assert tree(tmp_path / "cache") == before
+
+
+def test_damaged_file_in_the_cache_is_fetched_again(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path) -> None:
+    left = shard.add("left", FILES)
+    cache = tmp_path / "cache" / "0007"
+    run("prefetch.py", shard=shard.write(), source=mirror.url, cache=cache)
+    damaged = cache / "web" / left["files"][0]["path"]
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[:-1] + b"?")
+    run("prefetch.py", shard=shard.file, source=mirror.url, cache=cache)
+    assert damaged.read_bytes() == good
+    assert len(mirror.asked) == 3
+
+
+def test_broken_connection_is_tried_again(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path) -> None:
+    shard.add("left", {"left-1.0.zip": b"x" * 1000})
+    mirror.broken = 2
+    done = run("prefetch.py", shard=shard.write(), source=mirror.url, cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 0, done.stderr
+    assert missing(tmp_path / "cache" / "0007") == []
+    assert len(mirror.asked) == 3
+
+
+def test_what_cannot_be_had_is_recorded(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path) -> None:
+    shard.add("good", {"good-1.0.zip": b"good"})
+    gone = shard.add("gone", {"gone-1.0.zip": b"gone"})["files"][0]
+    changed = shard.add("changed", {"changed-1.0.zip": b"as it was"})["files"][0]
+    longer = shard.add("longer", {"longer-1.0.zip": b"short"})["files"][0]
+    (shard.web / gone["path"]).unlink()
+    (shard.web / changed["path"]).write_bytes(b"as it is!")
+    (shard.web / longer["path"]).write_bytes(b"short" * 1000)
+    cache = tmp_path / "cache" / "0007"
+    done = run("prefetch.py", shard=shard.write(), source=mirror.url, cache=cache)
+    assert done.returncode == 0, done.stderr
+    found = missing(cache)
+    assert found == sorted(found, key=lambda entry: entry["path"])
+    reasons = {entry["name"]: entry["reason"] for entry in found}
+    assert reasons == {
+        "gone": "HTTP status 404",
+        "changed": f"sha256 is {hashlib.sha256(b'as it is!').hexdigest()}, not {changed['sha256']}",
+        "longer": "longer than the 5 bytes it should have",
+    }
+    assert sorted(path.name for path in (cache / "web" / "packages").rglob("*.*")) == ["good-1.0.zip"]
+    assert not list(cache.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../outside.zip",
+        "/etc/passwd",
+        "simple/a/b.zip",
+        "packages/../../outside.zip",
+        "packages/a//b.zip",
+        "packages/a\nb.zip",
+        "packages",
+    ],
+)
+def test_paths_that_leave_the_tree_are_refused(shard: Shard, run: Any, tmp_path: Path, path: str) -> None:
+    shard.add("good", {"good-1.0.zip": b"good"})
+    shard.add("bad", {"bad-1.0.zip": b"bad"})["files"][0]["path"] = path
+    (tmp_path / "outside.zip").write_bytes(b"bad")
+    cache = tmp_path / "cache" / "0007"
+    done = run("prefetch.py", shard=shard.write(), source=shard.web, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert [(entry["path"], entry["name"]) for entry in missing(cache)] == [(path, "bad")]
+    assert missing(cache)[0]["reason"].startswith("refused: ")
+    assert [p.name for p in cache.rglob("*") if p.is_file() and "packages" in p.parts] == ["good-1.0.zip"]
+
+
+@pytest.mark.parametrize("name", ["../bad", "Bad", "a_b", "a--b", ".", "-", "a" * 251])
+def test_names_that_are_not_canonical_are_refused(shard: Shard, run: Any, tmp_path: Path, name: str) -> None:
+    shard.add("good", {"good-1.0.zip": b"good"})
+    shard.add(name, {"bad-1.0.zip": b"bad"})
+    cache = tmp_path / "cache" / "0007"
+    done = run("prefetch.py", shard=shard.write(), source=shard.web, cache=cache)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (cache / "web" / "json").iterdir()] == ["good"]
+
+
+def test_no_room(shard: Shard, run: Any, tmp_path: Path) -> None:
+    shard.add("left", FILES)["files"][0]["size"] = 10**18
+    done = run("prefetch.py", shard=shard.write(), source=shard.web, cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 1
+    assert last_line(done).startswith("error: no room: ")
+    assert not (tmp_path / "cache" / "0007" / "web").exists()
+
+
+@pytest.mark.parametrize(
+    ("packages", "error"),
+    [
+        (2, "error: not one of 2 files could be had from the source (no answer: "),
+        (25, "error: the source does not answer: 20 files in a row could not be had (no answer: "),
+    ],
+)
+def test_source_that_does_not_answer(shard: Shard, run: Any, tmp_path: Path, packages: int, error: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        for number in range(packages):
+            shard.add(f"p{number}", {f"p{number}-1.0.zip": b"%d" % number})
+        done = run("prefetch.py", shard=shard.write(), source=url, cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 1
+    assert last_line(done).startswith(error)
+    assert not (tmp_path / "cache" / "0007" / "missing.jsonl").exists()
+
+
+def test_source_that_is_no_mirror(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path) -> None:
+    for number in range(20):
+        shard.add(f"p{number}", {f"p{number}-1.0.zip": b"%d" % number})
+    url = f"{mirror.url}nowhere"
+    done = run("prefetch.py", shard=shard.write(), source=url, cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 1
+    assert last_line(done).startswith("error: not one of 20 files could be had from the source (HTTP status 404)")
+
+
+def test_source_path_that_is_not_there(shard: Shard, run: Any, tmp_path: Path) -> None:
+    done = run("prefetch.py", shard=shard.write(), source=tmp_path / "no", cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 1
+    assert last_line(done).startswith("error: the source ")
+
+
+def test_shard_that_cannot_be_read(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "0007.jsonl.zst").write_bytes(b"nothing of the kind")
+    done = run("prefetch.py", shard=tmp_path / "0007.jsonl.zst", source=tmp_path, cache=tmp_path / "cache" / "0007")
+    assert done.returncode == 1
+    assert last_line(done).startswith("error: the shard ")
+
+
+def test_waits_while_too_many_shards_are_ahead(
+    shard: Shard, mirror: Mirror, worker_python: Path, tmp_path: Path
+) -> None:
+    shard.add("left", FILES)
+    caches = tmp_path / "cache"
+    (caches / "0005").mkdir(parents=True)
+    (caches / "0006").mkdir()
+    start = command(
+        worker_python, "prefetch.py", shard=shard.write(), source=mirror.url, cache=caches / "0007", ahead=1
+    )
+    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "waiting: 2 shards are ahead already, 1 are allowed" in process.stderr.readline()
+        assert mirror.asked == []
+        (caches / "0005").rmdir()
+        assert process.wait(timeout=30) == 0
+    assert len(mirror.asked) == 2
