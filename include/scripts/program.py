@@ -31,5 +31,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _fail(sentence: str) -> None:
     sys.stdout.flush()
+    for handler in logging.getLogger().handlers:
+        handler.acquire()  # and never released: a thread that still runs must not log after the last line
     print("error:", " ".join(sentence.split()), file=sys.stderr, flush=True)
     sys.exit(1)

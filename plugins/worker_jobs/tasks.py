@@ -14,6 +14,7 @@ from worker_jobs.worker import Worker, WorkerError, worker_session
 log = logging.getLogger(__name__)
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"
+_MIN_FREE_GB = 4  # what prefetch leaves free, and something to work with
 _MAX_RESULT_BYTES = 4 * 1024**3
 
 
@@ -35,12 +36,20 @@ def prepare_worker(settings: Settings) -> dict[str, Any]:
         aura_dataset = aura_dataset_file(settings.datasets_dir)
         if aura_dataset.exists():
             session.put(aura_dataset, worker.dataset_dir / aura_dataset.name)
-            session.run(["tar", "-xzf", worker.dataset_dir / aura_dataset.name, "-C", worker.dataset_dir], 600.0)
+            session.run(
+                ["tar", "-xzf", worker.dataset_dir / aura_dataset.name, "-C", worker.dataset_dir], timeout=600.0
+            )
         else:
             log.warning("there is no aura_dataset yet: findings will lack typosquatting and reverse dependencies")
         requirements = worker.scripts_dir / "requirements.txt"
         output = session.run(
-            [worker.python, worker.scripts_dir / "check_worker.py", f"--requirements={requirements}"], 120.0
+            [
+                worker.python,
+                worker.scripts_dir / "check_worker.py",
+                f"--requirements={requirements}",
+                f"--min-free-gb={_MIN_FREE_GB}",
+            ],
+            timeout=120.0,
         )
     try:
         report = json.loads(output)
