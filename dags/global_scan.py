@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec.structs import asdict
 
 from cdn_connection import cdn_from_connection
@@ -31,9 +31,9 @@ from dag_defaults import DEFAULT_ARGS, Tag
 from pypi_scan.index import load_index, published_scan_ids, write_index
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, pack_scan
-from pypi_scan.plan import plan_scan, read_plan
+from pypi_scan.plan import PlanError, plan_scan, read_plan
 from pypi_scan.publish import publish_directory
-from pypi_scan.scan_request import scan_request
+from pypi_scan.scan_request import RequestError, scan_request
 from pypi_scan.settings import Settings
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
@@ -45,7 +45,8 @@ PARAMS = {
     "as_of": Param(
         None,
         type=["null", "string"],
-        format="date-time",
+        format="date-time",  # a date picker in the form; what is typed is checked by the pattern
+        pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$",
         title="As of",
         description="Scan PyPI as it stood at this moment. Empty: the run's logical date.",
     ),
@@ -96,9 +97,12 @@ def global_scan() -> None:
     @task(multiple_outputs=True)
     def plan(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
         settings = Settings.load()
-        request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
         published = published_scan_ids(cdn_from_connection(settings)) if params["publish"] else []
-        made = plan_scan(Mirror(settings.mirror_root), request, settings.scans_dir, dag_run.run_id, published)
+        try:
+            request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
+            made = plan_scan(Mirror(settings.mirror_root), request, settings.scans_dir, dag_run.run_id, published)
+        except (RequestError, PlanError) as error:
+            raise AirflowFailException(str(error)) from error  # trying again would not help
         return asdict(made)
 
     @task
@@ -106,8 +110,8 @@ def global_scan() -> None:
         return read_plan(Settings.load().scans_dir / scan_id).shards
 
     @task
-    def prepare() -> dict[str, Any]:
-        return prepare_worker(Settings.load())
+    def prepare(scan_id: str) -> dict[str, Any]:
+        return prepare_worker(Settings.load(), scan_id)
 
     @task_group(group_id="shards")
     def scan_one(scan_id: str, shard: str) -> None:
@@ -152,10 +156,10 @@ def global_scan() -> None:
         cleanup_worker(Settings.load(), scan_id)
 
     scan_id = plan()["scan_id"]
-    ready = prepare()
+    ready = prepare(scan_id)
     shards = scan_one.partial(scan_id=scan_id).expand(shard=list_shards(scan_id))
 
-    scan_id >> ready >> shards
+    ready >> shards
     shards.get_child_by_label("collect") >> pack(scan_id) >> publish(scan_id)
     shards >> cleanup(scan_id).as_teardown(setups=ready)
 

@@ -19,7 +19,8 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, default=Path(".demo"), help="where its state lies (default: .demo)")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where the shell that started it lets it ignore Ctrl-C
+        signal.signal(number, _interrupt)
     try:
         play(arguments.directory, console, stay=arguments.command == "serve")
     except DemoError as error:

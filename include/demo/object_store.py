@@ -37,7 +37,7 @@ def object_store(directory: Path, logs: Path) -> Iterator[ObjectStore]:
     with ExitStack() as stack:
         for name, port, command, env in (
             ("s3", api, ["s3", str(directory)], with_keys),
-            ("cdn", public, ["http", str(bucket), "--read-only"], plain),
+            ("cdn", public, ["http", str(bucket), "--read-only", "--dir-cache-time=0s"], plain),
         ):
             command = [_RCLONE, "serve", *command, f"--addr=127.0.0.1:{port}"]
             process = stack.enter_context(running(name, command, env=env, logs=logs, cwd=directory))

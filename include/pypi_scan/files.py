@@ -12,8 +12,8 @@ from typing import BinaryIO
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` for writing; it takes the name `path` when the block ends without error.
 
-    The directory is made if need be. The new file is readable for all, as the umask allows, and on disk before it
-    takes the name.
+    The directory is made if need be. The new file is readable for all, whatever the umask, and on disk before it takes
+    the name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

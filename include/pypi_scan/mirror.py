@@ -70,7 +70,10 @@ class Mirror:
         except FileNotFoundError:
             return 0
         except ValueError:
-            raise MirrorError(f"{self.root / 'status'} does not hold a serial number; run pypi_sync again") from None
+            raise MirrorError(
+                f"{self.root / 'status'} does not hold a serial number; remove it, then run pypi_sync: it goes through "
+                "the whole mirror and keeps the files that are right"
+            ) from None
 
     def package_names(self) -> list[str]:
         """Return the canonical names of all packages that have a JSON document, sorted."""
@@ -89,7 +92,7 @@ class Mirror:
         """Read the JSON document of the package with this canonical name; raises MirrorError if it is not readable."""
         try:
             return _decoder.decode(self.json_path(name).read_bytes())
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error
 
     def documents(self) -> Iterator[tuple[str, PackageDocument | MirrorError]]:

@@ -10,6 +10,7 @@ from packaging.utils import InvalidName, canonicalize_name
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_COMPONENT = 255  # bytes; the limit of every file system a mirror lives on
+_MAX_PATH = 1024  # bytes; leaves room below Linux's 4096 for the root that it is joined to
 
 
 class HostileInputError(ValueError):
@@ -36,7 +37,10 @@ def mirror_path(url: str) -> str:
     Only the path of the URL counts, as for bandersnatch. Raises HostileInputError for a path that would leave
     ``packages/`` or that a file system cannot hold.
     """
-    path = unquote(urlsplit(url).path)
+    try:
+        path = unquote(urlsplit(url).path)
+    except ValueError as error:  # a host in brackets that is no IPv6 address, for one
+        raise HostileInputError(f"not a URL: {url!r:.200} ({error!s:.80})") from None
     return check_mirror_path(path.removeprefix("/"))
 
 
@@ -51,6 +55,8 @@ def check_mirror_path(path: str) -> str:
     for part in parts:
         if part in ("", ".", "..") or len(part.encode("utf-8", "surrogatepass")) > _MAX_COMPONENT:
             raise HostileInputError(f"path with an unusable component: {path!r:.200}")
+    if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH:
+        raise HostileInputError(f"path of over {_MAX_PATH} bytes: {path!r:.200}")
     if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in path):
         raise HostileInputError(f"path with a control character: {path!r:.200}")
     if "\\" in path:

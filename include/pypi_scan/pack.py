@@ -13,6 +13,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import jinja2
@@ -54,7 +55,7 @@ def pack_scan(scan_dir: Path) -> Manifest:
     _concatenate((directory / "records.jsonl.zst" for directory in results), dataset / "dataset.zst")
     _write_joblog(results, dataset / "joblog.txt")
     shutil.copyfile(scan_dir / "input_packages.txt", dataset / "input_packages.txt")
-    counts = _write_statuses(scan_dir, results, plan, dataset)
+    counts = _write_statuses(scan_dir, results, dataset)
     _write_readme(plan, scanner, counts, dataset / README)
 
     manifest = Manifest(
@@ -95,32 +96,40 @@ def _concatenate(sources: Iterable[Path], target: Path) -> None:
 
 def _write_joblog(results: Iterable[Path], target: Path) -> None:
     """Write the rows of all shards, numbered through, under GNU parallel's header."""
-    with target.open("w", encoding="utf-8", errors="surrogateescape", newline="\n") as output:
+    with target.open("w", encoding="ascii", newline="\n") as output:
         output.write(f"{JOBLOG_HEADER}\n")
         rows = (row for directory in results for row in read_joblog(directory))
         for number, row in enumerate(rows, start=1):
             output.write(f"{number}\t{row.partition('\t')[2]}\n")
 
 
-def _write_statuses(scan_dir: Path, results: Iterable[Path], plan: Plan, dataset: Path) -> Counts:
-    """Write packages.jsonl.zst and package_list.txt, both sorted by name, and count."""
+def _write_statuses(scan_dir: Path, results: Iterable[Path], dataset: Path) -> Counts:
+    """Write packages.jsonl.zst and package_list.txt, both sorted by name, and count.
+
+    Raises PackError unless every input package has exactly one status.
+    """
     by_status: Counter[str] = Counter()
     streams: list[Iterator[PackageStatus]] = [_unscannable(scan_dir), *map(read_statuses, results)]
     records = 0
     with (
+        (scan_dir / "input_packages.txt").open(encoding="ascii", newline="\n") as input_packages,
         (dataset / "packages.jsonl.zst").open("wb") as file,
         zstandard.ZstdCompressor(level=19, write_checksum=True).stream_writer(file, closefd=False) as lines,
         (dataset / "package_list.txt").open("w", encoding="ascii", newline="\n") as package_list,
     ):
-        for status in heapq.merge(*streams, key=lambda status: status.name):
+        statuses = heapq.merge(*streams, key=lambda status: status.name)
+        for name, status in zip_longest(map(str.rstrip, input_packages), statuses):
+            if status is None or status.name != name:
+                found = status.name if status else "nothing"
+                raise PackError(
+                    f"the statuses are not those of the input packages: {found} in place of {name}; scan again"
+                )
             lines.write(msgspec.json.encode(status) + b"\n")
             by_status[status.status] += 1
             if status.record:
                 records += 1
                 package_list.write(f"{status.name}\n")
-    if by_status.total() != plan.input:
-        raise PackError(f"{by_status.total()} packages have a status, {plan.input} were planned; plan the scan again")
-    return Counts(plan.input, records, dict(sorted(by_status.items())))
+    return Counts(by_status.total(), records, dict(sorted(by_status.items())))
 
 
 def _unscannable(scan_dir: Path) -> Iterator[PackageStatus]:

@@ -15,6 +15,7 @@ import heapq
 import logging
 import math
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,8 +38,8 @@ log = logging.getLogger(__name__)
 SHARD_CPU_SECONDS = 4 * 3600  # about half an hour on a worker of eight cores
 MAX_SHARDS = 1000  # mapped tasks that Airflow's scheduler and web UI still handle comfortably
 _PROGRESS_SECONDS = 10.0
-SCAN_ID = re.compile(r"\d{4}-\d{2}-\d{2}(-\d{1,3})?")
-SHARD_ID = re.compile(r"\d{4}")
+SCAN_ID = re.compile(r"\d{4}-\d{2}-\d{2}(-\d{1,3})?", re.ASCII)
+SHARD_ID = re.compile(r"\d{4}", re.ASCII)
 
 
 class PlanError(Exception):
@@ -71,8 +72,8 @@ class _Entry(NamedTuple):
 def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str, taken: Sequence[str] = ()) -> Plan:
     """Write the plan of a scan and return it.
 
-    Planning again for the same `run_id` overwrites its plan; `taken` are scan ids that are public already.
-    Raises PlanError if no package is left to scan or the mirror was never synced.
+    Planning again for the same `run_id` overwrites its plan and removes what results its shards had; `taken` are scan
+    ids that are public already. Raises PlanError if no package is left to scan or the mirror was never synced.
     """
     as_of = request.as_of.astimezone(UTC)
     try:
@@ -97,7 +98,7 @@ def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str
                 continue
             except (MirrorError, HostileInputError, ValueError) as error:
                 inputs.append(name)
-                unscannable.append(PackageStatus(name, None, "skipped", f"bad metadata: {error}"))
+                unscannable.append(PackageStatus(name, None, "skipped", f"bad metadata: {error!s:.300}"))
                 continue
             inputs.append(name)
             if release is None:
@@ -114,6 +115,7 @@ def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str
                 f"none of the {len(inputs)} packages asked for had a release to scan as of {as_of:%Y-%m-%d %H:%M} UTC; "
                 "check as_of and packages"
             )
+        shutil.rmtree(directory / "results", ignore_errors=True)  # of the shards of an earlier plan
         shards = list(_write_shards(spool, entries, request.shards, directory / "shards"))
 
     atomic_write_text(directory / "input_packages.txt", "".join(f"{name}\n" for name in inputs))
@@ -142,7 +144,7 @@ def read_plan(directory: Path) -> Plan:
     """Read the plan in a scan's directory; raises PlanError if there is none."""
     try:
         return msgspec.json.decode((directory / "plan.json").read_bytes(), type=Plan)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PlanError(f"{directory} holds no readable plan: {error}") from error
 
 
@@ -205,7 +207,7 @@ def _checked_file(file: ReleaseFile) -> dict[str, Any]:
         "path": mirror_path(file.url),
         "sha256": check_sha256(file.digests.get("sha256", "")),
         "size": file.size,
-        "upload_time": uploaded_at(file).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "upload_time": uploaded_at(file).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from pypi_scan.mirror import PackageDocument, ReleaseFile
 
@@ -40,13 +40,20 @@ def latest_release(document: PackageDocument, as_of: datetime) -> Release | None
 
 
 def uploaded_at(file: ReleaseFile) -> datetime:
-    """Return the upload time of a file; raises ValueError if upstream sent something else than ISO 8601."""
-    time = datetime.fromisoformat(file.upload_time_iso_8601)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    """Return the upload time of a file in UTC; raises ValueError if upstream sent something else than ISO 8601."""
+    return in_utc(datetime.fromisoformat(file.upload_time_iso_8601))
+
+
+def in_utc(time: datetime) -> datetime:
+    """Return `time` in UTC, in which a time without offset is; raises ValueError outside the years 1 to 9999."""
+    try:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise ValueError(f"{time} lies outside the years 1 to 9999 in UTC") from error
 
 
 def _parse(version: str) -> Version | None:
     try:
         return Version(version)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or a number of more digits than Python converts
         return None

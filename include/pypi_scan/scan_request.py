@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from pypi_scan.release import in_utc
 
 
 class RequestError(ValueError):
@@ -27,6 +29,8 @@ class ScanRequest:
 def scan_request(params: Mapping[str, Any], logical_date: datetime | None, now: datetime) -> ScanRequest:
     """Make a request of a DAG run's params; `as_of` is the param if given, else the logical date, else `now`.
 
+    A run's logical date may lie in the future, by a browser's clock for one: then it is `now` too.
+
     Raises RequestError for an `as_of` that is no date or lies in the future, and for an empty package name. Types and
     bounds of the other params are checked by Airflow before a run starts.
     """
@@ -43,12 +47,11 @@ def scan_request(params: Mapping[str, Any], logical_date: datetime | None, now: 
 
 def _as_of(param: str | None, logical_date: datetime | None, now: datetime) -> datetime:
     if not param:
-        return logical_date or now
+        return min(logical_date or now, now)
     try:
-        as_of = datetime.fromisoformat(param)
+        as_of = in_utc(datetime.fromisoformat(param))
     except ValueError:
         raise RequestError(f"as_of: {param!r:.80} is not a date; write for example 2026-11-01T00:00:00Z") from None
-    as_of = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
     if as_of > now:
         raise RequestError(f"as_of: {as_of:%Y-%m-%d %H:%M} UTC lies in the future; a scan can look back, not ahead")
     return as_of

@@ -15,9 +15,9 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """Every setting with its unit and default."""
+    """Every setting with its unit and default. A variable that is set to nothing counts as not set."""
 
-    model_config = SettingsConfigDict(env_prefix="PYPI_SCAN_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="PYPI_SCAN_", env_ignore_empty=True, frozen=True, extra="forbid")
 
     mirror_root: Path = Field(description="bandersnatch's directory; the served tree is `web/` below it")
     state_dir: Path = Field(description="small files the control host keeps between runs: serials, datasets, locks")

@@ -6,6 +6,7 @@ succeeded when it ended with 0 AND logged a ``New mirror serial:`` line AND logg
 
 import configparser
 import fcntl
+import io
 import logging
 import re
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pypi_scan.files import atomic_write_text
-from pypi_scan.mirror import Mirror
+from pypi_scan.mirror import Mirror, MirrorError
 from pypi_scan.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -99,11 +100,13 @@ def bandersnatch_config(settings: Settings) -> configparser.ConfigParser:
     The upstream is named only if a setting names one: bandersnatch's own default is the real PyPI.
     Raises SyncError if `bandersnatch_extra_config` cannot be read.
     """
-    config = configparser.ConfigParser(interpolation=None)
+    # As bandersnatch reads it: "=" alone separates, names keep their case. Its "%" interpolation is left to itself.
+    config = configparser.ConfigParser(interpolation=None, delimiters="=")
+    config.optionxform = str  # type: ignore[assignment,method-assign]
     if settings.bandersnatch_extra_config:
         try:
             config.read_string(settings.bandersnatch_extra_config.read_text(encoding="utf-8"))
-        except (OSError, configparser.Error) as error:
+        except (OSError, UnicodeDecodeError, configparser.Error) as error:
             raise SyncError(f"the setting bandersnatch_extra_config cannot be read: {error}") from error
     if not config.has_section("mirror"):
         config.add_section("mirror")
@@ -118,7 +121,7 @@ def bandersnatch_config(settings: Settings) -> configparser.ConfigParser:
     if settings.upstream_url:
         ours["master"] = settings.upstream_url
         ours["allow-non-https"] = "true" if settings.upstream_url.startswith("http://") else "false"
-    config["mirror"].update(ours)
+    config["mirror"].update({option: value.replace("%", "%%") for option, value in ours.items()})
     return config
 
 
@@ -130,13 +133,16 @@ def sync_mirror(settings: Settings) -> SyncResult:
     """
     mirror = Mirror(settings.mirror_root)
     settings.mirror_root.mkdir(parents=True, exist_ok=True)
+    config = bandersnatch_config(settings)
     config_file = settings.state_dir / "bandersnatch.conf"
-    _write_config(bandersnatch_config(settings), config_file)
 
     with _sync_lock(settings.state_dir / "sync.lock") as lock:
-        previous_serial = mirror.serial()
+        _write_config(config, config_file)
+        try:
+            previous_serial = mirror.serial()
+        except MirrorError as error:
+            raise SyncError(str(error)) from error
         since = _change_mark(settings)
-        started = _filesystem_time_ns(settings.mirror_root / ".sync-started")
         resumed = (settings.mirror_root / "todo").exists()
         outcome = _run_bandersnatch(config_file, lock)
         if resumed:
@@ -144,11 +150,12 @@ def sync_mirror(settings: Settings) -> SyncResult:
             finished, outcome = outcome, _run_bandersnatch(config_file, lock)
             outcome.not_found[:0] = finished.not_found
         serial = mirror.serial()
+        ended = _filesystem_time_ns(settings.mirror_root / ".sync-ended")
         changed = changed_packages(mirror, since)
         changed_list = settings.state_dir / "changes" / f"{serial}.txt"
         if changed:
             atomic_write_text(changed_list, "".join(f"{name}\n" for name in changed))
-        atomic_write_text(settings.state_dir / "changes-since", f"{started}\n")
+        atomic_write_text(settings.state_dir / "changes-since", f"{ended}\n")
     if outcome.not_found:
         log.warning(
             "upstream lists %d packages that have no JSON document: %s", len(outcome.not_found), outcome.not_found
@@ -211,13 +218,13 @@ def _sync_lock(path: Path) -> Iterator[BinaryIO]:
 
 
 def _write_config(config: configparser.ConfigParser, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        config.write(file)
+    text = io.StringIO()
+    config.write(text)
+    atomic_write_text(path, text.getvalue())
 
 
 def _change_mark(settings: Settings) -> int:
-    """Return the start of the last successful sync in ns of file system time, 0 before the first."""
+    """Return the end of the last successful sync in ns of file system time, 0 before the first."""
     try:
         return int((settings.state_dir / "changes-since").read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):

@@ -1,6 +1,5 @@
 """One program of include/scripts as a job on a worker: detached, polled by a trigger, bounded in time."""
 
-import re
 import shlex
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,9 +9,16 @@ from airflow.providers.ssh.operators.ssh_remote_job import SSHRemoteJobOperator
 from airflow.sdk import Context
 
 from pypi_scan.datasets import aura_dataset_file
-from pypi_scan.plan import SCAN_ID, SHARD_ID
 from pypi_scan.settings import Settings
-from worker_jobs.worker import Worker, WorkerError, connection_error, worker_session
+from worker_jobs.worker import (
+    CONNECTION_ERRORS,
+    Worker,
+    WorkerError,
+    check_ids,
+    connection_error,
+    last_words,
+    worker_session,
+)
 
 _GRACE_SECONDS = 60
 
@@ -55,18 +61,23 @@ class WorkerJobOperator(SSHRemoteJobOperator):
 
     def execute(self, context: Context) -> None:
         """Submit the job and defer until it has ended."""
-        self._check_ids()
+        check_ids(self.scan_id, self.shard)
         settings = Settings.load()
         worker = Worker.from_connection(settings.worker_conn_id)
         self.ship(worker, settings)
         self._use(worker)
-        program = [worker.python, str(worker.scripts_dir / self.program), *self.arguments(worker, settings, context)]
-        bounded = shlex.join(["exec", "timeout", "--kill-after=30", str(self.time_limit), *program])
+        program = [
+            worker.python,
+            str(worker.scripts_dir(self.scan_id) / self.program),
+            *self.arguments(worker, settings, context),
+        ]
+        # In the foreground: else timeout leaves the job's process group, and ending the group would not end the job.
+        timeout = ["exec", "timeout", "--foreground", "--kill-after=30", str(self.time_limit)]
         # In a shell of its own: without it the wrapper of SSHRemoteJobOperator loses the exit code.
-        self.command = f"bash -c {shlex.quote(bounded)}"
+        self.command = f"bash -c {shlex.quote(shlex.join([*timeout, *program]))}"
         try:
             super().execute(context)
-        except OSError as error:
+        except CONNECTION_ERRORS as error:
             raise connection_error(worker.conn_id, error) from error
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
@@ -77,20 +88,25 @@ class WorkerJobOperator(SSHRemoteJobOperator):
         if event.get("done") and exit_code not in (0, None):
             for line in event["log_chunk"].splitlines():
                 self.log.info("[remote] %s", line)
-            said = re.findall(r"^error: (.+)$", event["log_chunk"], re.MULTILINE)
             if exit_code in (124, 137):
-                said.append(f"was ended after its time limit of {self.time_limit} seconds, or killed")
-            reason = said[-1] if said else "see the log above"
+                reason = f"was ended after its time limit of {self.time_limit} seconds, or killed"
+            else:
+                reason = f"{last_words(self._log_end(worker, event))} (exit code {exit_code})"
             raise WorkerError(f"worker {worker.conn_id}: {self.program} of shard {self.shard}: {reason}")
         super().execute_complete(context, event)
 
     def _use(self, worker: Worker) -> None:
         self.ssh_conn_id = worker.conn_id
-        self.remote_base_dir = str(worker.work_dir / "jobs")
+        self.remote_base_dir = str(worker.jobs_dir(self.scan_id))
 
-    def _check_ids(self) -> None:
-        if not SCAN_ID.fullmatch(self.scan_id) or not SHARD_ID.fullmatch(self.shard):
-            raise ValueError(f"not a scan id and a shard id: {self.scan_id!r}, {self.shard!r}")
+    def _log_end(self, worker: Worker, event: dict[str, Any]) -> str:
+        """Return the end of the job's log. The event may lack it: the trigger reads a part of the log at a time."""
+        try:
+            with worker_session(worker) as session:
+                return session.run(["tail", "-c", "4096", "--", event["log_file"]])
+        except WorkerError as error:
+            self.log.warning("the end of the log cannot be read: %s", error)
+            return str(event["log_chunk"])
 
 
 class PrefetchOperator(WorkerJobOperator):
@@ -126,7 +142,7 @@ class ScanOperator(WorkerJobOperator):
             f"--timeout={int(context['params']['package_timeout'])}",
         ]
         if aura_dataset_file(settings.datasets_dir).exists():
-            arguments.append(f"--dataset={worker.dataset_dir}")
+            arguments.append(f"--dataset={worker.dataset_dir(self.scan_id)}")
         if worker.cores:
             arguments.append(f"--jobs={worker.cores}")
         return arguments

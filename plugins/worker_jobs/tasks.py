@@ -1,15 +1,16 @@
 """What the control host does on a worker directly: prepare it, take results from it, free its disk."""
 
-import json
 import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.results import RESULT_FILES, ResultsError, ShardSummary, check_results
 from pypi_scan.settings import Settings
-from worker_jobs.worker import Worker, WorkerError, worker_session
+from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
 
 log = logging.getLogger(__name__)
 
@@ -18,45 +19,47 @@ _MIN_FREE_GB = 4  # what prefetch leaves free, and something to work with
 _MAX_RESULT_BYTES = 4 * 1024**3
 
 
-def prepare_worker(settings: Settings) -> dict[str, Any]:
+class WorkerReport(msgspec.Struct):
+    """What check_worker.py prints."""
+
+    python: str
+    cores: int
+    memory_bytes: int
+    free_bytes: int
+    aura: str
+
+
+def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
     """Ship the scripts and the newest aura_dataset to the worker, check it, and return what it says of itself.
 
-    What earlier scans left there is removed: one scan at a time uses a worker. Raises WorkerError if the scanner
-    environment is not the pinned one or the disk has no room.
+    Raises WorkerError if the scanner environment is not the pinned one or the disk has no room.
     """
+    check_ids(scan_id)
     worker = Worker.from_connection(settings.worker_conn_id)
+    scripts, dataset = worker.scripts_dir(scan_id), worker.dataset_dir(scan_id)
     with worker_session(worker) as session:
-        session.remove(worker.work_dir / "scans")
-        session.remove(worker.scripts_dir)
-        session.make_dir(worker.scripts_dir)
-        session.make_dir(worker.dataset_dir)
+        session.make_dir(scripts)
+        session.make_dir(dataset)
         for path in sorted(SCRIPTS.iterdir()):
             if path.is_file():
-                session.put(path, worker.scripts_dir / path.name)
+                session.put(path, scripts / path.name)
         aura_dataset = aura_dataset_file(settings.datasets_dir)
         if aura_dataset.exists():
-            session.put(aura_dataset, worker.dataset_dir / aura_dataset.name)
-            session.run(
-                ["tar", "-xzf", worker.dataset_dir / aura_dataset.name, "-C", worker.dataset_dir], timeout=600.0
-            )
+            session.put(aura_dataset, dataset / aura_dataset.name)
+            session.run(["tar", "-xzf", dataset / aura_dataset.name, "-C", dataset], timeout=600.0)
         else:
             log.warning("there is no aura_dataset yet: findings will lack typosquatting and reverse dependencies")
-        requirements = worker.scripts_dir / "requirements.txt"
-        output = session.run(
-            [
-                worker.python,
-                worker.scripts_dir / "check_worker.py",
-                f"--requirements={requirements}",
-                f"--min-free-gb={_MIN_FREE_GB}",
-            ],
-            timeout=120.0,
-        )
+        options = [f"--requirements={scripts / 'requirements.txt'}", f"--min-free-gb={_MIN_FREE_GB}"]
+        output = session.run([worker.python, scripts / "check_worker.py", *options], timeout=120.0)
+        scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
+    if others := set(scans) - {scan_id}:
+        log.warning("the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others))
     try:
-        report = json.loads(output)
-    except ValueError:
-        raise WorkerError(f"worker {worker.conn_id}: check_worker.py said {output[:200]!r} instead of JSON") from None
+        report = msgspec.json.decode(output, type=WorkerReport)
+    except msgspec.MsgspecError:
+        raise WorkerError(f"worker {worker.conn_id}: check_worker.py said {output[:200]!r}, not its report") from None
     log.info("worker %s is ready: %s", worker.conn_id, report)
-    return {"worker": worker.conn_id, **report}
+    return {"worker": worker.conn_id, **msgspec.structs.asdict(report)}
 
 
 def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
@@ -64,28 +67,31 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
 
     Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
     """
+    check_ids(scan_id, shard)
     worker = Worker.from_connection(settings.worker_conn_id)
     scan_dir = settings.scans_dir / scan_id
     incoming, target = scan_dir / "incoming" / shard, scan_dir / "results" / shard
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(parents=True)
-    with worker_session(worker) as session:
-        for name in RESULT_FILES:
-            session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
     try:
+        with worker_session(worker) as session:
+            for name in RESULT_FILES:
+                session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
         summary = check_results(scan_dir / "shards" / f"{shard}.jsonl.zst", incoming)
+        target.parent.mkdir(exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        incoming.replace(target)
     except ResultsError as error:
-        shutil.rmtree(incoming)
         raise WorkerError(f"worker {worker.conn_id} returned unusable results of shard {shard}: {error}") from error
-    target.parent.mkdir(exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    incoming.replace(target)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
     log.info("shard %s: %s", shard, summary)
     return summary
 
 
 def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
     """Remove the prefetched files of a shard from the worker's disk."""
+    check_ids(scan_id, shard)
     worker = Worker.from_connection(settings.worker_conn_id)
     with worker_session(worker) as session:
         session.remove(worker.cache_dir(scan_id, shard))
@@ -93,6 +99,7 @@ def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
 
 def cleanup_worker(settings: Settings, scan_id: str) -> None:
     """Remove everything of a scan from the worker's disk."""
+    check_ids(scan_id)
     worker = Worker.from_connection(settings.worker_conn_id)
     with worker_session(worker) as session:
         session.remove(worker.scan_dir(scan_id))

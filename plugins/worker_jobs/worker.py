@@ -18,9 +18,16 @@ from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
+from pypi_scan.plan import SCAN_ID, SHARD_ID
+
 log = logging.getLogger(__name__)
 
+CONNECTION_ERRORS = (OSError, EOFError, paramiko.SSHException, paramiko.SFTPError)
+"""What paramiko raises for a connection that cannot be made, breaks, or is silent for too long."""
+
 _CONNECT_SECONDS = 20
+_TRANSFER_SECONDS = 60.0  # without a byte, after which a transfer is given up
+_MAX_OUTPUT_BYTES = 1024**2
 
 
 class WorkerError(AirflowException):
@@ -40,27 +47,31 @@ class Worker:
     def from_connection(cls, conn_id: str) -> "Worker":
         """Read the Airflow connection `conn_id`; raises WorkerError if its extra lacks what a worker needs."""
         extra = BaseHook.get_connection(conn_id).extra_dejson
-        work_dir, python, cores = extra.get("work_dir"), extra.get("python"), extra.get("cores")
-        if not work_dir or not PurePosixPath(work_dir).is_absolute() or not python:
+        work_dir, python, cores = PurePosixPath(extra.get("work_dir") or ""), extra.get("python"), extra.get("cores")
+        if not work_dir.is_absolute() or not work_dir.name or ".." in work_dir.parts or not python:
             raise WorkerError(
                 f"the connection {conn_id} needs `work_dir` (an absolute path) and `python` in its extra; "
                 "see the module worker_jobs.worker"
             )
-        return cls(conn_id, PurePosixPath(work_dir), python, int(cores) if cores else None)
-
-    @property
-    def scripts_dir(self) -> PurePosixPath:
-        """Where the programs of include/scripts are shipped to."""
-        return self.work_dir / "scripts"
-
-    @property
-    def dataset_dir(self) -> PurePosixPath:
-        """Where reverse_dependencies.json and pypi_stats.json, which Aura reads, are shipped to."""
-        return self.work_dir / "aura_dataset"
+        if cores and not str(cores).isdecimal():
+            raise WorkerError(f"the connection {conn_id} has {cores!r} as `cores` in its extra, not a whole number")
+        return cls(conn_id, work_dir, python, int(cores) if cores else None)
 
     def scan_dir(self, scan_id: str) -> PurePosixPath:
-        """Everything of one scan."""
+        """Everything of one scan; scans that overlap on a worker do not touch each other's."""
         return self.work_dir / "scans" / scan_id
+
+    def scripts_dir(self, scan_id: str) -> PurePosixPath:
+        """Where the programs of include/scripts are shipped to."""
+        return self.scan_dir(scan_id) / "scripts"
+
+    def dataset_dir(self, scan_id: str) -> PurePosixPath:
+        """Where reverse_dependencies.json and pypi_stats.json, which Aura reads, are shipped to."""
+        return self.scan_dir(scan_id) / "aura_dataset"
+
+    def jobs_dir(self, scan_id: str) -> PurePosixPath:
+        """Where each job has a directory with its log, process group and exit code."""
+        return self.scan_dir(scan_id) / "jobs"
 
     def shard_file(self, scan_id: str, shard: str) -> PurePosixPath:
         """The shard as the plan wrote it."""
@@ -82,24 +93,28 @@ class WorkerSession:
         self.worker = worker
         self._client = client
         self._sftp = client.open_sftp()
+        self._sftp.get_channel().settimeout(_TRANSFER_SECONDS)
 
     def run(self, command: Sequence[str | PurePosixPath], timeout: float = 60.0) -> str:
         """Run a command, each argument as it is, and return its standard output.
 
-        Raises WorkerError with the last line of its standard error if it fails, or is silent for `timeout` seconds.
+        Raises WorkerError with the last line of its standard error if it fails, if it is silent for `timeout` seconds,
+        or if it writes more than a megabyte.
         """
         line = shlex.join(map(str, command))
         try:
             _, stdout, stderr = self._client.exec_command(line, timeout=timeout)
-            output: str = stdout.read().decode("utf-8", "replace")
-            errors = stderr.read().decode("utf-8", "replace")
+            output, errors = stdout.read(_MAX_OUTPUT_BYTES), stderr.read(_MAX_OUTPUT_BYTES)
+            if _MAX_OUTPUT_BYTES in (len(output), len(errors)):
+                raise self._error(f"{command[0]} wrote more than {_MAX_OUTPUT_BYTES} bytes")
+            if not stdout.channel.status_event.wait(timeout):
+                raise TimeoutError("it closed its output and went on")
             exit_code = stdout.channel.recv_exit_status()
-        except (TimeoutError, paramiko.SSHException, OSError) as error:
-            raise WorkerError(f"worker {self.worker.conn_id}: {command[0]} did not answer: {error!r}") from error
+        except CONNECTION_ERRORS as error:
+            raise self._error(f"{command[0]} did not answer: {error!r}") from error
         if exit_code != 0:
-            reason = (errors.strip().splitlines() or ["no error message"])[-1]
-            raise WorkerError(f"worker {self.worker.conn_id}: {reason.removeprefix('error: ')} (exit code {exit_code})")
-        return output
+            raise self._error(f"{last_words(errors.decode('utf-8', 'replace'))} (exit code {exit_code})")
+        return str(output, "utf-8", "replace")
 
     def make_dir(self, path: PurePosixPath) -> None:
         """Make a directory and its parents."""
@@ -117,25 +132,30 @@ class WorkerSession:
         try:
             self._sftp.put(str(source), temporary)
             self._sftp.posix_rename(temporary, str(target))
-        except OSError as error:
-            raise WorkerError(f"worker {self.worker.conn_id}: {target} cannot be written: {error}") from error
+        except CONNECTION_ERRORS as error:
+            raise self._error(f"{target} cannot be written: {error!r}") from error
 
     def get(self, source: PurePosixPath, target: Path, limit: int) -> None:
         """Copy a regular file of at most `limit` bytes from the worker; raises WorkerError for anything else."""
         try:
             found = self._sftp.lstat(str(source))
             if not stat.S_ISREG(found.st_mode or 0):
-                raise WorkerError(f"worker {self.worker.conn_id}: {source} is not a regular file")
+                raise self._error(f"{source} is not a regular file")
+            size, copied = found.st_size or 0, 0
+            if size > limit:
+                raise self._error(f"{source} is larger than {limit} bytes")
             with self._sftp.open(str(source), "rb") as remote, target.open("wb") as local:
-                remote.prefetch(min(found.st_size or 0, limit))
-                copied = 0
-                while block := remote.read(1 << 18):
+                remote.prefetch(size)
+                while copied <= size and (block := remote.read(1 << 18)):
                     copied += len(block)
-                    if copied > limit:
-                        raise WorkerError(f"worker {self.worker.conn_id}: {source} is larger than {limit} bytes")
                     local.write(block)
-        except OSError as error:
-            raise WorkerError(f"worker {self.worker.conn_id}: {source} cannot be read: {error}") from error
+            if copied != size:
+                raise self._error(f"{source} changed while it was copied")
+        except CONNECTION_ERRORS as error:
+            raise self._error(f"{source} cannot be read: {error!r}") from error
+
+    def _error(self, what: str) -> WorkerError:
+        return WorkerError(f"worker {self.worker.conn_id}: {what}")
 
 
 @contextmanager
@@ -146,7 +166,11 @@ def worker_session(worker: Worker) -> Iterator[WorkerSession]:
     except Exception as error:
         raise connection_error(worker.conn_id, error) from error
     with client:
-        yield WorkerSession(worker, client)
+        try:
+            session = WorkerSession(worker, client)
+        except CONNECTION_ERRORS as error:
+            raise WorkerError(f"worker {worker.conn_id} offers no SFTP: {error!r}") from error
+        yield session
 
 
 def connection_error(conn_id: str, error: Exception) -> WorkerError:
@@ -158,6 +182,23 @@ def connection_error(conn_id: str, error: Exception) -> WorkerError:
         )
     if isinstance(error, paramiko.AuthenticationException):
         return WorkerError(f"worker {conn_id} does not accept the key of its connection: {error}")
-    if isinstance(error, (paramiko.SSHException, OSError)):
+    if "not found in known_hosts" in str(error):  # paramiko has no class of its own for it
+        return WorkerError(
+            f"worker {conn_id} shows a host key that is not known here: make sure that it is the right one, then put "
+            "it into the connection's extra `host_key`"
+        )
+    if isinstance(error, CONNECTION_ERRORS):
         return WorkerError(f"worker {conn_id} cannot be reached: {error}")
     return WorkerError(f"the connection {conn_id} cannot be used: {error}")
+
+
+def last_words(text: str) -> str:
+    """Return the last line a program wrote, which is its ``error: <one sentence>`` if it is one of include/scripts."""
+    lines = text.strip().splitlines() or ["no error message"]
+    return lines[-1][:1000].removeprefix("error: ")
+
+
+def check_ids(scan_id: str, *shards: str) -> None:
+    """Raise ValueError for what is not an id as a plan gives it: paths and commands are made of ids."""
+    if not SCAN_ID.fullmatch(str(scan_id)) or not all(SHARD_ID.fullmatch(str(shard)) for shard in shards):
+        raise ValueError(f"not a scan id and shard ids: {', '.join(map(repr, (scan_id, *shards)))}")

@@ -1,0 +1,39 @@
+"""The small world with a real Airflow in it, started once for all end-to-end tests."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from demo.airflow_client import DAGS, AirflowClient
+from demo.airflow_services import PROJECT, airflow
+from demo.world import World, world
+
+RUN_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running world, and Airflow in it."""
+
+    world: World
+    airflow: AirflowClient
+
+    def run(self, dag_id: str, **conf: object) -> list[dict]:
+        """Trigger a DAG, wait for its end and return its task instances; raises DemoError if the run failed."""
+        run_id = self.airflow.trigger(dag_id, conf)
+        *_, tasks = self.airflow.follow(dag_id, run_id, RUN_SECONDS)
+        return tasks
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    root = tmp_path_factory.mktemp("world")
+    with (
+        world(root, real_packages=False) as here,
+        airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow,
+    ):
+        flow.client.import_pools(PROJECT / "include" / "pools.json")
+        for dag_id in DAGS:
+            flow.client.unpause(dag_id)
+        yield Live(here, flow.client)

@@ -1,0 +1,306 @@
+"""The main job, run by the real scheduler: what upstream holds comes out on the CDN.
+
+The tests build on each other's world: `first_sync` syncs once, `first_scan` scans once; later ones move the world on.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+import zstandard
+
+from demo.airflow_services import PROJECT
+from demo.processes import DemoError
+from demo.upstream import publish_release
+from pypi_scan.results import JOBLOG_HEADER
+
+pytestmark = pytest.mark.world
+
+
+def states(tasks):
+    """{task_id: state}, for tasks that are not mapped."""
+    return {task["task_id"]: task["state"] for task in tasks if task["map_index"] < 0}
+
+
+def lines(content):
+    reader = zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True)
+    return [json.loads(line) for line in io.TextIOWrapper(reader, encoding="utf-8")]
+
+
+def readme_blocks(language):
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def regenerations(live):
+    return [run for run in live.airflow.runs("dataset_regeneration") if run["run_type"] == "asset_triggered"]
+
+
+def wait_for_regeneration(live, number):
+    """Wait until the sync's asset has started run `number` of dataset_regeneration, and until that run has ended."""
+    deadline = datetime.now(UTC).timestamp() + 60
+    while len(runs := regenerations(live)) < number:
+        assert datetime.now(UTC).timestamp() < deadline, "the asset did not start dataset_regeneration"
+    *_, tasks = live.airflow.follow("dataset_regeneration", runs[number - 1]["dag_run_id"], 120)
+    return tasks
+
+
+@pytest.fixture(scope="module")
+def fetch(live):
+    """Read an object of the CDN as the public does."""
+    with httpx.Client(base_url=live.world.store.public_url) as http:
+        yield lambda key: http.get(f"/{key}").raise_for_status().content
+
+
+@pytest.fixture(scope="module")
+def upstream(live):
+    """{canonical name: JSON document} of everything upstream lists."""
+    tree = live.world.root / "upstream" / "web" / "pypi"
+    documents = (json.loads(path.read_bytes()) for path in tree.glob("*/json"))
+    return {document["info"]["name"].lower().replace(".", "-").replace("_", "-"): document for document in documents}
+
+
+@pytest.fixture(scope="module")
+def first_sync(live):
+    tasks = live.run("pypi_sync")
+    return tasks, wait_for_regeneration(live, 1)
+
+
+@pytest.fixture(scope="module")
+def first_scan(live, first_sync):
+    """The id of a scan of everything in two shards."""
+    tasks = live.run("global_scan", shards=2, package_timeout=120)
+    run_id = tasks[0]["dag_run_id"]
+    return tasks, live.airflow.xcom("global_scan", run_id, "plan")["scan_id"]
+
+
+@pytest.fixture(scope="module")
+def dataset(first_scan, fetch):
+    """{file name: content} of the published dataset."""
+    _, scan_id = first_scan
+    manifest = json.loads(fetch(f"pypi_datasets/{scan_id}/manifest.json"))
+    names = [file["name"] for file in manifest["files"]]
+    names += ["manifest.json", "checksums.md5.txt", "checksums.sha256.txt"]
+    return {name: fetch(f"pypi_datasets/{scan_id}/{name}") for name in names}
+
+
+def test_a_sync_that_changed_something_is_followed_by_new_datasets(first_sync):
+    sync, regeneration = first_sync
+    assert states(sync) == {"sync": "success", "announce": "success"}
+    assert set(states(regeneration).values()) == {"success"}
+
+
+def test_the_mirror_serves_pip(live, first_sync, pip, tmp_path):
+    index = f"--index-url={live.world.mirror.url}/simple/"
+    subprocess.run(
+        [*pip, "download", "--isolated", "--no-deps", index, "--dest", tmp_path, "demo-speedups"], check=True
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_small_datasets_hold_what_upstream_holds(first_sync, fetch, upstream, live, tmp_path):
+    names = [
+        "aura_dataset.tgz",
+        "dependency_list.gz",
+        "pypi_download_stats.gz",
+        "pypi_package_list.gz",
+        "reverse_dependencies.gz",
+    ]
+    for name in ["md5_checksums.txt", *names]:
+        (tmp_path / name).write_bytes(fetch(f"aura/{name}"))
+    subprocess.run(["md5sum", "--check", "--strict", "--quiet", "md5_checksums.txt"], cwd=tmp_path, check=True)
+    assert {line.split()[1] for line in (tmp_path / "md5_checksums.txt").read_text().splitlines()} == set(names)
+
+    packages = gzip.decompress((tmp_path / "pypi_package_list.gz").read_bytes()).decode().split()
+    assert packages == sorted(upstream)
+    assert (live.world.mirror.root / "pypi_package_list.txt").read_text().split() == packages
+
+    dependencies = {}
+    for line in gzip.decompress((tmp_path / "dependency_list.gz").read_bytes()).splitlines():
+        row = json.loads(line)
+        dependencies[row["package_name"]] = row["dependencies"]
+    assert dependencies["demo-graph"] == ["demo-table"]
+
+    with tarfile.open(tmp_path / "aura_dataset.tgz") as archive:
+        assert archive.getnames() == ["reverse_dependencies.json", "pypi_stats.json"]
+        reverse = json.load(archive.extractfile("reverse_dependencies.json"))
+    assert "demo-graph" in reverse["demo-table"]
+    assert json.loads(gzip.decompress((tmp_path / "reverse_dependencies.gz").read_bytes())) == reverse
+
+
+def test_every_task_of_the_scan_succeeded_and_mapped_tasks_have_names(first_scan):
+    tasks, _ = first_scan
+    assert {task["state"] for task in tasks} == {"success"}
+    scans = [task for task in tasks if task["task_id"] == "shards.scan"]
+    assert sorted(task["rendered_map_index"] for task in scans) == ["shard 0001", "shard 0002"]
+
+
+def test_records_and_package_list_name_the_same_packages_once(dataset):
+    records = [record["pypi"]["name"] for record in lines(dataset["dataset.zst"])]
+    package_list = dataset["package_list.txt"].decode().splitlines()
+    assert sorted(records) == package_list
+    assert len(set(records)) == len(records)
+
+
+def test_every_input_package_is_explained(dataset, upstream):
+    inputs = dataset["input_packages.txt"].decode().splitlines()
+    statuses = {status["name"]: status for status in lines(dataset["packages.jsonl.zst"])}
+    assert inputs == sorted(upstream) == list(statuses)
+    without_record = {name for name, status in statuses.items() if not status["record"]}
+    assert without_record == set(inputs) - set(dataset["package_list.txt"].decode().splitlines())
+    assert without_record  # else this shows nothing
+    assert all(statuses[name]["reason"] for name in without_record)
+    assert statuses["demo-reserved-name"]["status"] == "no_release"
+    assert statuses["demo-withdrawn"]["status"] == "no_release"
+    assert statuses["demo-truncated"]["status"] == "corrupt"
+
+
+def test_records_are_of_the_files_that_upstream_has(dataset, upstream):
+    for record in lines(dataset["dataset.zst"]):
+        document = upstream[record["pypi"]["name"]]
+        uploaded = {file["digests"]["sha256"] for file in document["releases"][record["pypi"]["version"]]}
+        assert {file["sha256"] for file in record["pypi"]["files"]} == uploaded
+        assert record["name"] == f"mirror://{record['pypi']['name']}"
+
+
+def test_what_behaves_like_malware_is_found(dataset):
+    found = {
+        record["pypi"]["name"]: {detection["type"] for detection in record["detections"]}
+        for record in lines(dataset["dataset.zst"])
+    }
+    assert "LeakingPyPIrc" in found["demo-leaky-pypirc"]
+    assert "SQLInjection" in found["demo-guestbook"]
+    assert "Typosquatting" in found["reqeusts"]
+    assert "Typosquatting" not in found["demo-greeting"]
+
+
+def test_no_path_of_the_worker_is_in_the_dataset(dataset, live):
+    content = b"".join(json.dumps(record).encode() for record in lines(dataset["dataset.zst"]))
+    assert str(live.world.root).encode() not in content
+
+
+def test_the_joblog_has_a_row_for_every_package_tried(dataset):
+    header, *rows = dataset["joblog.txt"].decode().splitlines()
+    assert header == JOBLOG_HEADER
+    tried = [status["name"] for status in lines(dataset["packages.jsonl.zst"]) if status["status"] != "no_release"]
+    assert sorted(row.split("\t")[8] for row in rows) == sorted(f"scan {name}" for name in tried)
+    assert [int(row.split("\t")[0]) for row in rows] == list(range(1, len(rows) + 1))
+
+
+def test_checksums_are_those_of_md5sum(dataset, tmp_path):
+    for name, content in dataset.items():
+        (tmp_path / name).write_bytes(content)
+    for tool in ("md5", "sha256"):
+        command = [f"{tool}sum", "--check", "--strict", "--quiet", f"checksums.{tool}.txt"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+    listed = {line.split()[1] for line in (tmp_path / "checksums.md5.txt").read_text().splitlines()}
+    assert listed == dataset.keys() - {"checksums.md5.txt"}
+
+
+def test_the_index_lists_the_scan(first_scan, fetch, dataset):
+    _, scan_id = first_scan
+    index = json.loads(fetch("pypi_datasets/index/datasets.json"))
+    (entry,) = [scan for scan in index["scans"] if scan["scan_id"] == scan_id]
+    digests = {file["name"]: file["sha256"] for file in entry["files"]}
+    assert digests["dataset.zst"] == hashlib.sha256(dataset["dataset.zst"]).hexdigest()
+    assert scan_id.encode() in fetch("pypi_datasets/index/datasets.html")
+
+
+def test_the_worker_is_left_clean(first_scan, live):
+    work = live.world.worker.home / "pypi-scan"
+    assert not list(work.glob("scans/*"))
+    assert not list(work.glob("jobs/*"))
+
+
+def test_a_scan_of_the_past_takes_what_was_the_latest_then(first_scan, live, fetch):
+    tasks = live.run("global_scan", as_of="2025-01-01T00:00:00Z", packages=["demo-u*", "Demo.Mixed_Case"], shards=1)
+    scan_id = live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"]
+    assert scan_id == "2025-01-01"
+    then = {r["pypi"]["name"]: r["pypi"] for r in lines(fetch(f"pypi_datasets/{scan_id}/dataset.zst"))}
+    assert then
+    for package in then.values():
+        assert max(file["upload_time"] for file in package["files"]) < "2025-01-01"
+    index = json.loads(fetch("pypi_datasets/index/datasets.json"))
+    assert [scan["scan_id"] for scan in index["scans"]] == [first_scan[1], scan_id]
+
+
+def test_a_sync_without_changes_announces_nothing(first_sync, live):
+    before = len(regenerations(live))
+    assert states(live.run("pypi_sync")) == {"sync": "success", "announce": "skipped"}
+    assert len(regenerations(live)) == before
+
+
+def test_a_new_release_is_synced_and_the_datasets_follow(first_sync, live):
+    before = len(regenerations(live))
+    publish_release(live.world.root / "upstream", "demo-units", "9.0", uploaded=datetime.now(UTC))
+    tasks = live.run("pypi_sync")
+    result = live.airflow.xcom("pypi_sync", tasks[0]["dag_run_id"], "sync")
+    assert result["changed"] == 1
+    wait_for_regeneration(live, before + 1)
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"shards": 0}, "Invalid input for param shards"),
+        ({"package_timeout": "long"}, "Invalid input for param package_timeout"),
+        ({"as_of": "yesterday"}, "Invalid input for param as_of"),
+        ({"packages": [""]}, "Invalid input for param packages"),
+    ],
+)
+def test_a_bad_param_is_refused_before_a_run_starts(live, conf, message):
+    before = len(live.airflow.runs("global_scan"))
+    with pytest.raises(DemoError, match=message):
+        live.airflow.trigger("global_scan", conf)
+    assert len(live.airflow.runs("global_scan")) == before
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"as_of": "2999-01-01T00:00:00Z"}, "lies in the future"),
+        ({"packages": ["no-such-package"]}, "had a release to scan"),
+    ],
+)
+def test_a_request_that_makes_no_sense_fails_in_the_first_task(first_sync, live, conf, message):
+    run_id = live.airflow.trigger("global_scan", conf)
+    with pytest.raises(DemoError, match=message):
+        list(live.airflow.follow("global_scan", run_id, 120))
+    others = {s for t, s in states(live.airflow.task_instances("global_scan", run_id)).items() if t != "plan"}
+    assert others <= {"upstream_failed", None}
+
+
+def test_the_commands_of_the_readme_read_the_dataset(dataset, tmp_path):
+    for name, content in dataset.items():
+        (tmp_path / name).write_bytes(content)
+    shell = [block for block in readme_blocks("sh") if "zstd -dc" in block or "md5sum" in block]
+    assert len(shell) == 4
+    for block in shell:
+        printed = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        assert printed.stdout, block
+    (block,) = [block for block in readme_blocks("python") if "dataset.zst" in block]
+    printed = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert len(printed.stdout.splitlines()) == len(dataset["package_list.txt"].splitlines())
+
+
+def test_the_commands_of_the_readme_set_up_airflow(tmp_path):
+    blocks = [block for block in readme_blocks("sh") if ".venv/bin/airflow" in block]
+    assert len(blocks) == 2
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path), "LANG": "C.UTF-8"}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", "\n".join(blocks)], cwd=PROJECT, env=env, check=True)
+    with sqlite3.connect(tmp_path / "airflow.db") as database:
+        connections = {row[0] for row in database.execute("select conn_id from connection")}
+        pools = {row[0] for row in database.execute("select pool from slot_pool")}
+    assert {"pypi_cdn", "pypi_worker"} <= connections
+    assert {"worker_prefetch", "worker_scan"} <= pools

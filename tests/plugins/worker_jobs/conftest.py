@@ -1,0 +1,212 @@
+"""Workers to run jobs on: the demo's and OpenSSH's own server. Airflow is used as a library, without a database."""
+
+import atexit
+import contextlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from getpass import getuser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import asyncssh
+import pytest
+
+from demo.processes import accepts_connections, free_port, running, wait_until
+from demo.ssh_worker import SSHWorker, ssh_worker
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+# Before anything imports Airflow: it makes a directory there, and must not take the one of whoever runs the tests.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+sys.path.insert(0, str(PROJECT / "plugins"))
+
+from pypi_scan.mirror import Mirror  # noqa: E402
+from pypi_scan.plan import plan_scan  # noqa: E402
+from pypi_scan.scan_request import ScanRequest  # noqa: E402
+from pypi_scan.settings import Settings  # noqa: E402
+from worker_jobs.worker import Worker  # noqa: E402
+
+from . import small_mirror  # noqa: E402
+
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # the demo worker says every step, at the end of a session too
+
+CONN_ID = "pypi_worker"
+SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+Connect = Callable[..., Worker]
+
+
+@contextlib.contextmanager
+def openssh_worker(home: Path) -> Iterator[SSHWorker]:
+    """OpenSSH's sshd as the current user on a free port of loopback, with a host key of its own, key login only."""
+    home.mkdir()
+    keys = {}
+    for name in ("control_key", "host_key"):
+        keys[name] = asyncssh.generate_private_key("ssh-ed25519")
+        (home / name).touch(0o600)
+        keys[name].write_private_key(str(home / name))
+        keys[name].write_public_key(f"{home / name}.pub")
+    port = free_port()
+    (home / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\n"
+        f"HostKey {home / 'host_key'}\n"
+        f"AuthorizedKeysFile {home / 'control_key.pub'}\n"
+        "PubkeyAuthentication yes\n"
+        "PasswordAuthentication no\n"
+        "KbdInteractiveAuthentication no\n"
+        "StrictModes no\n"
+        "UsePAM no\n"
+        "PidFile none\n"
+        "MaxStartups 100\n"  # paramiko keeps a connection open that it refused: here until all tests have run
+        "Subsystem sftp internal-sftp\n"
+        f"SetEnv HOME={home}\n"  # without the shell's start-up files of whoever runs the tests
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd, as root, locks its unprivileged half into
+    command = [str(SSHD), "-D", "-e", "-f", str(home / "sshd_config")]
+    with running("sshd", command, env=os.environ, logs=home, cwd=home) as process:
+        wait_until(lambda: accepts_connections(port), "sshd", 10, process)
+        host_key = keys["host_key"].export_public_key().decode().strip()
+        yield SSHWorker("127.0.0.1", port, getuser(), home / "control_key", host_key, home)
+
+
+@pytest.fixture(scope="session", params=["demo worker", "OpenSSH"])
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHWorker]:
+    """A machine that can be a worker."""
+    if request.param == "OpenSSH" and SSHD is None:
+        pytest.skip("sshd is not installed; on Debian: apt-get install openssh-server")
+    serve = openssh_worker if request.param == "OpenSSH" else ssh_worker
+    with serve(tmp_path_factory.mktemp("machine") / "home") as worker:
+        yield worker
+
+
+@pytest.fixture(scope="session")
+def worker_python() -> Path:
+    """The Python of the scanner environment."""
+    python = PROJECT / ".venv-worker" / "bin" / "python"
+    if not python.exists():
+        pytest.fail("no scanner environment; run: make setup")
+    return python
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use no key, agent or known host of whoever runs the tests, and do not wait before a connection is tried again."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    """The worker's work_dir, which is on this machine too; the worker has to make it."""
+    return tmp_path / "a worker's disk"
+
+
+@pytest.fixture
+def connect(machine: SSHWorker, worker_python: Path, work_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Make the connection to the machine and read it: ``connect(port=..., extra={...})``; None leaves an extra out."""
+
+    def connect(extra: dict[str, Any] | None = None, **fields: Any) -> Worker:
+        full_extra = {
+            "key_file": str(machine.key_file),
+            "host_key": machine.host_key,
+            "look_for_keys": "false",
+            "work_dir": str(work_dir),
+            "python": str(worker_python),
+            "cores": 2,
+            **(extra or {}),
+        }
+        connection = {
+            "conn_type": "ssh",
+            "host": machine.host,
+            "port": machine.port,
+            "login": machine.username,
+            "extra": {key: value for key, value in full_extra.items() if value is not None},
+            **fields,
+        }
+        monkeypatch.setenv(f"AIRFLOW_CONN_{CONN_ID.upper()}", json.dumps(connection))
+        return Worker.from_connection(CONN_ID)
+
+    return connect
+
+
+@pytest.fixture
+def worker(connect: Connect) -> Worker:
+    """The machine as a worker."""
+    return connect()
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A mirror, the plan of a scan of it with one shard, and what the programs of include/scripts made of that."""
+
+    mirror: Mirror
+    scans_dir: Path
+    scan_id: str
+    shard: str
+    cache: Path
+    results: Path
+
+
+@pytest.fixture(scope="session")
+def scanned(worker_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Scanned:
+    """A scan of two small packages. Shared: do not change it."""
+    directory = tmp_path_factory.mktemp("scanned")
+    mirror = small_mirror.make(directory / "mirror")
+    request = ScanRequest(as_of=small_mirror.UPLOADED, shards=1)
+    plan = plan_scan(mirror, request, directory / "scans", "manual__1")
+    (shard,) = plan.shards
+    done = Scanned(mirror, directory / "scans", plan.scan_id, shard, directory / "cache", directory / "results")
+    options = [f"--shard={done.scans_dir / plan.scan_id / 'shards' / shard}.jsonl.zst", f"--cache={done.cache}"]
+    for program, option in (("prefetch.py", f"--source={mirror.web}"), ("scan_shard.py", f"--output={done.results}")):
+        command = [str(worker_python), str(PROJECT / "include" / "scripts" / program), *options, option]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return done
+
+
+@pytest.fixture
+def settings(scanned: Scanned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of a control host, in the environment too; it has the plan of the scan, not its results."""
+    shutil.copytree(scanned.scans_dir, tmp_path / "scans")
+    for name, value in {
+        "MIRROR_ROOT": scanned.mirror.root,
+        "STATE_DIR": tmp_path / "state",
+        "SCANS_DIR": tmp_path / "scans",
+        "MIRROR_SOURCE": scanned.mirror.web,
+        "PREFETCH_AHEAD": 1,
+        "CDN_BUCKET": "cdn",
+        "CDN_PUBLIC_URL": "http://cdn.example",
+    }.items():
+        monkeypatch.setenv(f"PYPI_SCAN_{name}", str(value))
+    return Settings.load()
+
+
+def processes_with(text: str) -> list[int]:
+    """Return the processes that have `text` in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if text.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    """Poll until `condition` holds; fails the test if it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,213 @@
+"""Prepare a worker, collect results from it, free its disk: with the real programs and the real scanner environment."""
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pypi_scan.datasets import aura_dataset_file
+from pypi_scan.results import RESULT_FILES
+from pypi_scan.settings import Settings
+from worker_jobs import tasks
+from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
+from worker_jobs.worker import Worker, WorkerError
+
+from .conftest import CONN_ID, PROJECT, Connect, Scanned
+
+SCAN_ID = "2026-01-01"
+AURA_DATASET = {"reverse_dependencies.json": b"{}", "pypi_stats.json": b""}
+
+
+def write_aura_dataset(settings: Settings) -> None:
+    path = aura_dataset_file(settings.datasets_dir)
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in AURA_DATASET.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def test_prepare(
+    worker: Worker,
+    settings: Settings,
+    work_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scripts = tmp_path / "scripts"
+    shutil.copytree(PROJECT / "include" / "scripts", scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "__pycache__").mkdir()
+    (scripts / "__pycache__" / "program.cpython-312.pyc").touch()
+    monkeypatch.setattr(tasks, "SCRIPTS", scripts)
+    write_aura_dataset(settings)
+    of_another_scan = work_dir / "scans" / "2025-01-01" / "results" / "0001" / "records.jsonl.zst"
+    of_another_scan.parent.mkdir(parents=True)
+    of_another_scan.touch()
+
+    report = prepare_worker(settings, SCAN_ID)
+
+    assert report["worker"] == CONN_ID
+    assert report["python"].startswith("3.11.")
+    assert report["aura"] == "2.1"
+    assert min(report["cores"], report["memory_bytes"], report["free_bytes"]) > 0
+    assert of_another_scan.exists()  # it may be under way
+    assert "also holds the scans ['2025-01-01']" in caplog.text
+    on_worker = work_dir / "scans" / SCAN_ID
+    shipped = {path.name: path.read_bytes() for path in (on_worker / "scripts").iterdir() if path.is_file()}
+    assert shipped == {path.name: path.read_bytes() for path in scripts.iterdir() if path.is_file()}
+    assert not (on_worker / "scripts" / "__pycache__" / "program.cpython-312.pyc").exists()
+    assert {name: (on_worker / "aura_dataset" / name).read_bytes() for name in AURA_DATASET} == AURA_DATASET
+
+
+def test_prepare_without_an_aura_dataset(worker: Worker, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    prepare_worker(settings, SCAN_ID)
+    assert "there is no aura_dataset yet" in caplog.text
+
+
+def test_a_scanner_environment_that_is_not_the_pinned_one(
+    connect: Connect, settings: Settings, worker_python: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    subprocess.run([worker_python, "-m", "venv", "--without-pip", empty], check=True)
+    connect(extra={"python": str(empty / "bin" / "python")})
+    with pytest.raises(WorkerError) as error:
+        prepare_worker(settings, SCAN_ID)
+    message = str(error.value)
+    assert message.startswith(f"worker {CONN_ID}: the scanner environment is not the pinned one (")
+    assert "aura-security is not installed" in message
+    assert "make it again from requirements.txt" in message
+
+
+def test_a_python_of_another_version(connect: Connect, settings: Settings) -> None:
+    connect(extra={"python": str(PROJECT / ".venv" / "bin" / "python")})
+    with pytest.raises(WorkerError, match=r"this is Python 3\.12\.\d+; the scanner environment needs 3\.11"):
+        prepare_worker(settings, SCAN_ID)
+
+
+def test_a_python_that_is_not_there(connect: Connect, settings: Settings) -> None:
+    connect(extra={"python": "/nowhere/python"})
+    with pytest.raises(WorkerError, match=r"/nowhere/python: No such file or directory \(exit code 127\)"):
+        prepare_worker(settings, SCAN_ID)
+
+
+@pytest.mark.parametrize("said", ["", "[]", "null", '{"python": "3.11"}', '{"worker": "another", "cores": "many"}'])
+def test_a_worker_that_does_not_say_what_it_is(connect: Connect, settings: Settings, tmp_path: Path, said: str) -> None:
+    liar = tmp_path / "python"
+    liar.write_text(f"#!/bin/sh\necho '{said}'\n")
+    liar.chmod(0o755)
+    connect(extra={"python": str(liar)})
+    with pytest.raises(WorkerError, match="not its report"):
+        prepare_worker(settings, SCAN_ID)
+
+
+@pytest.fixture
+def remote_results(worker: Worker, work_dir: Path, scanned: Scanned) -> Path:
+    """The worker's results of the shard, as the scan has left them there."""
+    results = work_dir / "scans" / scanned.scan_id / "results" / scanned.shard
+    shutil.copytree(scanned.results, results)
+    return results
+
+
+def kept(settings: Settings, scanned: Scanned) -> dict[str, bytes]:
+    """What was collected of the shard, as {name: content}; nothing else may be kept."""
+    scan_dir = settings.scans_dir / scanned.scan_id
+    assert not (scan_dir / "incoming" / scanned.shard).exists()
+    found = {path.relative_to(scan_dir / "results"): path for path in (scan_dir / "results").rglob("*")}
+    return {path.name: path.read_bytes() for path in found.values() if path.is_file()}
+
+
+def test_collect(settings: Settings, scanned: Scanned, remote_results: Path) -> None:
+    for _ in range(2):
+        summary = collect_results(settings, scanned.scan_id, scanned.shard)
+        assert (summary.packages, summary.records, summary.by_status) == (2, 2, {"ok": 2})
+        assert kept(settings, scanned) == {name: (scanned.results / name).read_bytes() for name in RESULT_FILES}
+
+
+def replace_by_link(results: Path) -> None:
+    (results / "scanner.json").unlink()
+    (results / "scanner.json").symlink_to(results.parents[3] / "elsewhere.json")
+    (results.parents[3] / "elsewhere.json").write_text("{}")
+
+
+def leave_out(results: Path) -> None:
+    (results / "joblog.txt").unlink()
+
+
+def name_a_foreign_package(results: Path) -> None:
+    lines = [json.loads(line) for line in (results / "status.jsonl").read_text().splitlines()]
+    foreign = {**lines[-1], "name": "zzz-not-in-the-shard"}
+    (results / "status.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, foreign]))
+
+
+def cut_the_records(results: Path) -> None:
+    records = results / "records.jsonl.zst"
+    records.write_bytes(records.read_bytes()[:100])
+
+
+LIES = [
+    (replace_by_link, "is not a regular file"),
+    (leave_out, "cannot be read"),
+    (name_a_foreign_package, "unusable results of shard 0001: status.jsonl: .*'zzz-not-in-the-shard'"),
+    (cut_the_records, "unusable results of shard 0001: records.jsonl.zst: "),
+]
+
+
+@pytest.mark.parametrize(("lie", "said"), LIES, ids=[lie.__name__ for lie, _ in LIES])
+def test_a_worker_that_lies(settings: Settings, scanned: Scanned, remote_results: Path, lie, said: str) -> None:
+    lie(remote_results)
+    with pytest.raises(WorkerError, match=said):
+        collect_results(settings, scanned.scan_id, scanned.shard)
+    assert kept(settings, scanned) == {}
+
+
+def test_results_too_large_to_be_true(
+    settings: Settings, scanned: Scanned, remote_results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_MAX_RESULT_BYTES", 100)
+    with pytest.raises(WorkerError, match="is larger than 100 bytes"):
+        collect_results(settings, scanned.scan_id, scanned.shard)
+    assert kept(settings, scanned) == {}
+
+
+def test_what_was_collected_stays_when_collecting_again_fails(
+    settings: Settings, scanned: Scanned, remote_results: Path
+) -> None:
+    collect_results(settings, scanned.scan_id, scanned.shard)
+    before = kept(settings, scanned)
+    cut_the_records(remote_results)
+    with pytest.raises(WorkerError):
+        collect_results(settings, scanned.scan_id, scanned.shard)
+    assert kept(settings, scanned) == before
+
+
+def test_evict_and_cleanup_free_the_disk(settings: Settings, worker: Worker, work_dir: Path) -> None:
+    for path in ("cache/0001/web/x", "cache/0002/web/x", "results/0001/status.jsonl"):
+        for scan_id in ("2026-01-01", "2026-01-01-2"):
+            (work_dir / "scans" / scan_id / path).parent.mkdir(parents=True)
+            (work_dir / "scans" / scan_id / path).touch()
+    evict_shard(settings, "2026-01-01", "0001")
+    assert sorted(path.name for path in (work_dir / "scans" / "2026-01-01" / "cache").iterdir()) == ["0002"]
+    cleanup_worker(settings, "2026-01-01")
+    cleanup_worker(settings, "2026-01-01")
+    assert [path.name for path in (work_dir / "scans").iterdir()] == ["2026-01-01-2"]
+
+
+@pytest.mark.parametrize(("scan_id", "shard"), [("", "0001"), ("..", "0001"), ("2026-01-01", ".."), (None, None)])
+def test_nothing_is_touched_for_what_is_no_id(
+    settings: Settings, worker: Worker, work_dir: Path, scan_id: str, shard: str
+) -> None:
+    (work_dir / "scans" / "2026-01-01" / "cache" / "0001").mkdir(parents=True)
+    before = sorted([*work_dir.rglob("*"), *settings.scans_dir.rglob("*")])
+    for use in (collect_results, evict_shard):
+        with pytest.raises(ValueError, match="not a scan id and shard ids"):
+            use(settings, scan_id, shard)
+    if scan_id != "2026-01-01":
+        with pytest.raises(ValueError, match="not a scan id"):
+            cleanup_worker(settings, scan_id)
+    assert sorted([*work_dir.rglob("*"), *settings.scans_dir.rglob("*")]) == before

@@ -1,0 +1,189 @@
+"""The dataset directory, judged by the tools that its readers have."""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from pypi_scan.index import parse_manifest
+from pypi_scan.pack import PackError, pack_scan
+from pypi_scan.plan import PlanError
+
+NAMES = ["a", "a-b", "b", "c", "d", "e"]
+FILES = {
+    "README.txt",
+    "checksums.md5.txt",
+    "checksums.sha256.txt",
+    "dataset.zst",
+    "input_packages.txt",
+    "joblog.txt",
+    "manifest.json",
+    "package_list.txt",
+    "packages.jsonl.zst",
+}
+
+
+@pytest.fixture
+def scan(make_scan: Callable[..., Any]) -> Any:
+    """A scan of three shards and a package that cannot be scanned, with results; package c has no record."""
+    scan = make_scan({**dict.fromkeys(NAMES), "bad": b"{"}, shards=3)
+    for shard in scan.plan.shards:
+        results = scan.results(shard)
+        if any(status["name"] == "c" for status in results.statuses):
+            results.fail("c", "timeout")
+        results.write()
+    return scan
+
+
+@pytest.fixture
+def dataset(scan: Any) -> Path:
+    """The packed dataset of that scan."""
+    pack_scan(scan.directory)
+    return Path(scan.directory / "dataset")
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The records as a reader sees them: by the zstd program where there is one."""
+    if zstd := shutil.which("zstd"):
+        content = subprocess.run([zstd, "-dc", path], check=True, capture_output=True).stdout
+    else:
+        with zstandard.open(path, "rb") as file:
+            content = file.read()
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def test_the_dataset_is_complete(dataset: Path) -> None:
+    assert {path.name for path in dataset.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_the_checksums_are_right_and_of_every_other_file(dataset: Path, algorithm: str) -> None:
+    name = f"checksums.{algorithm}.txt"
+    command = [f"{algorithm}sum", "--check", "--strict", name]
+    done = subprocess.run(command, cwd=dataset, capture_output=True, text=True, check=True)
+    checked = {line.removesuffix(": OK") for line in done.stdout.splitlines()}
+    # Each list leaves out itself; the first one cannot know the second.
+    assert checked == FILES - {name} - ({"checksums.md5.txt"} if algorithm == "sha256" else set())
+    (dataset / "joblog.txt").write_text("tampered with")
+    assert subprocess.run(command, cwd=dataset, capture_output=True, check=False).returncode == 1
+
+
+def test_lists_and_records_agree(dataset: Path, read_zst: Callable[[Path], list[dict[str, Any]]]) -> None:
+    with_record = lines(dataset / "package_list.txt")
+    inputs = lines(dataset / "input_packages.txt")
+    statuses = read_zst(dataset / "packages.jsonl.zst")
+    assert with_record == ["a", "a-b", "b", "d", "e"]
+    assert sorted(record["pypi"]["name"] for record in records(dataset / "dataset.zst")) == with_record
+    assert inputs == sorted([*NAMES, "bad"])
+    assert [status["name"] for status in statuses] == inputs
+    assert [status["name"] for status in statuses if status["record"]] == with_record
+    assert {status["name"]: status["status"] for status in statuses if status["status"] != "ok"} == {
+        "bad": "skipped",
+        "c": "timeout",
+    }
+
+
+def test_the_joblog_is_numbered_through_under_one_header(dataset: Path) -> None:
+    header, *rows = [line.split("\t") for line in lines(dataset / "joblog.txt")]
+    assert header == ["Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command"]
+    assert [row[0] for row in rows] == [str(number) for number in range(1, len(NAMES) + 1)]
+    assert sorted(row[-1] for row in rows) == [f"scan {name}" for name in NAMES]
+
+
+def test_the_manifest_is_right(scan: Any, dataset: Path) -> None:
+    manifest = parse_manifest((dataset / "manifest.json").read_bytes())
+    assert (manifest.scan_id, manifest.as_of, manifest.mirror_serial) == ("2026-11-01", "2026-11-01T00:00:00Z", 123)
+    assert (manifest.counts.input, manifest.counts.records) == (7, 5)
+    assert manifest.counts.by_status == {"ok": 5, "skipped": 1, "timeout": 1}
+    assert manifest.scanner.version == "2.1"
+    assert {"python", "global-pypi-scan", "bandersnatch", "zstandard"} == manifest.versions.keys()
+    assert {file.name for file in manifest.files} == FILES - {
+        "manifest.json", "checksums.md5.txt", "checksums.sha256.txt",
+    }  # fmt: skip
+    for file in manifest.files:
+        content = (dataset / file.name).read_bytes()
+        assert file.size == len(content)
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert file.md5 == hashlib.md5(content).hexdigest()
+
+
+def test_the_readme_gives_the_counts(dataset: Path) -> None:
+    readme = (dataset / "README.txt").read_text()
+    assert "7 packages were asked for, 5 have a record." in readme
+    assert "(aura-security 2.1)" in readme
+    assert "serial 123" in readme
+    assert all(name in readme for name in FILES - {"README.txt"})
+
+
+def test_packing_twice_gives_the_same_bytes(scan: Any, dataset: Path) -> None:
+    content = {path.name: path.read_bytes() for path in dataset.iterdir()}
+    (dataset / "left-over.txt").write_text("of a pack that was killed")
+    pack_scan(scan.directory)
+    assert {path.name: path.read_bytes() for path in dataset.iterdir()} == content
+
+
+def test_missing_results_are_named(scan: Any) -> None:
+    for shard in ("0001", "0003"):
+        shutil.rmtree(scan.directory / "results" / shard)
+    with pytest.raises(PackError, match="shards 0001, 0003 have no results"):
+        pack_scan(scan.directory)
+
+
+@pytest.mark.parametrize("change", [{"version": "2.2"}, {"python": "3.10.1"}, {"settings": {"timeout": 60.0}}])
+def test_results_of_different_scanners_are_refused(scan: Any, change: dict[str, Any]) -> None:
+    path = scan.directory / "results" / "0002" / "scanner.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(PackError, match=r"shard 0002 was scanned by .*, shard 0001 by"):
+        pack_scan(scan.directory)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_results_that_are_not_those_of_the_plan_are_refused(scan: Any, first: int) -> None:
+    path = scan.directory / "results" / "0001" / "status.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[first : first + 1]))
+    with pytest.raises(PackError, match="not those of the input packages"):
+        pack_scan(scan.directory)
+
+
+def test_statuses_of_an_earlier_plan_of_as_many_packages_are_refused(scan: Any) -> None:
+    path = scan.directory / "results" / "0003" / "status.jsonl"
+    path.write_text(path.read_text().replace('"name":"e"', '"name":"x"').replace('"name":"d"', '"name":"da"'))
+    with pytest.raises(PackError, match="in place of"):
+        pack_scan(scan.directory)
+
+
+def test_a_failed_pack_leaves_no_manifest(scan: Any, dataset: Path) -> None:
+    (scan.directory / "results" / "0001" / "status.jsonl").write_bytes(b"")
+    with pytest.raises(PackError):
+        pack_scan(scan.directory)
+    assert not (dataset / "manifest.json").exists()
+
+
+def test_a_directory_without_a_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="no readable plan"):
+        pack_scan(tmp_path)
+
+
+def test_many_shards_need_few_open_files(make_scan: Callable[..., Any]) -> None:
+    scan = make_scan(dict.fromkeys(f"p{number}" for number in range(60)), shards=60)
+    for shard in scan.plan.shards:
+        scan.results(shard).write()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(descriptor) for descriptor in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))
+    try:
+        assert pack_scan(scan.directory).counts.records == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

