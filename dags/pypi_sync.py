@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dag_defaults import DEFAULT_ARGS, PYPI_MIRROR, Tag
 from pypi_scan.settings import Settings
-from pypi_scan.sync import sync_mirror
+from pypi_scan.sync import acknowledge_changes, sync_mirror
 
 
 @dag(
@@ -41,6 +41,7 @@ def pypi_sync() -> None:
         if not result["changed"]:
             raise AirflowSkipException(f"no package changed; the mirror stands at serial {result['serial']}")
         outlet_events[PYPI_MIRROR].extra = {key: result[key] for key in ("serial", "changed", "changed_list")}
+        acknowledge_changes(Settings.load(), result["ended_ns"])
 
     announce(sync())
 

@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -39,6 +40,7 @@ SHARD_CPU_SECONDS = 4 * 3600  # about half an hour on a worker of eight cores
 MAX_SHARDS = 1000  # mapped tasks that Airflow's scheduler and web UI still handle comfortably
 _PROGRESS_SECONDS = 10.0
 SCAN_ID = re.compile(r"\d{4}-\d{2}-\d{2}(-\d{1,3})?", re.ASCII)
+_GLOB = re.compile(r"[*?\[]")
 SHARD_ID = re.compile(r"\d{4}", re.ASCII)
 
 
@@ -69,68 +71,56 @@ class _Entry(NamedTuple):
     length: int
 
 
+@dataclass
+class _Draft:
+    """What of a mirror goes into a scan: input packages, those of them that cannot be scanned, and the others."""
+
+    inputs: list[str] = field(default_factory=list)
+    unscannable: list[PackageStatus] = field(default_factory=list)
+    entries: list[_Entry] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+
+
 def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str, taken: Sequence[str] = ()) -> Plan:
     """Write the plan of a scan and return it.
 
     Planning again for the same `run_id` overwrites its plan and removes what results its shards had; `taken` are scan
-    ids that are public already. Raises PlanError if no package is left to scan or the mirror was never synced.
+    ids that are public already. Raises PlanError if a name or pattern matches nothing, no package is left to scan or
+    the mirror was never synced.
     """
     as_of = request.as_of.astimezone(UTC)
     try:
         names = _select(mirror.package_names(), request)
     except MirrorError as error:
         raise PlanError(f"{error}; run the DAG pypi_sync first") from error
-    scan_id = _claim_scan_id(scans_dir, as_of, run_id, taken)
-    directory = scans_dir / scan_id
-    directory.mkdir(parents=True, exist_ok=True)
-
-    inputs: list[str] = []
-    unscannable: list[PackageStatus] = []
-    entries: list[_Entry] = []
-    total_files = total_bytes = 0
-    with tempfile.TemporaryFile(dir=directory) as spool:
-        for name in _with_progress(names):
-            try:
-                document = mirror.document(name)
-                release = latest_release(document, as_of)
-                files = [_checked_file(file) for file in release.files] if release else []
-            except NotYetPublished:
-                continue
-            except (MirrorError, HostileInputError, ValueError) as error:
-                inputs.append(name)
-                unscannable.append(PackageStatus(name, None, "skipped", f"bad metadata: {error!s:.300}"))
-                continue
-            inputs.append(name)
-            if release is None:
-                unscannable.append(PackageStatus(name, None, "no_release", _why_no_release(document, as_of)))
-                continue
-            line = msgspec.json.encode(_shard_line(name, document, release, files)) + b"\n"
-            size = sum(file["size"] for file in files)
-            entries.append(_Entry(predicted_cost(len(files), size), name, spool.tell(), len(line)))
-            spool.write(line)
-            total_files += len(files)
-            total_bytes += size
-        if not entries:
+    scans_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=scans_dir) as spool:
+        draft = _draft(mirror, names, as_of, spool)
+        if not draft.entries:
             raise PlanError(
-                f"none of the {len(inputs)} packages asked for had a release to scan as of {as_of:%Y-%m-%d %H:%M} UTC; "
-                "check as_of and packages"
+                f"none of the {len(draft.inputs)} packages asked for had a release to scan as of "
+                f"{as_of:%Y-%m-%d %H:%M} UTC; check as_of and packages"
             )
+        scan_id = _claim_scan_id(scans_dir, as_of, run_id, taken)
+        directory = scans_dir / scan_id
+        directory.mkdir(exist_ok=True)
         shutil.rmtree(directory / "results", ignore_errors=True)  # of the shards of an earlier plan
-        shards = list(_write_shards(spool, entries, request.shards, directory / "shards"))
+        shards = list(_write_shards(spool, draft.entries, request.shards, directory / "shards"))
 
-    atomic_write_text(directory / "input_packages.txt", "".join(f"{name}\n" for name in inputs))
+    atomic_write_text(directory / "input_packages.txt", "".join(f"{name}\n" for name in draft.inputs))
     with atomic_write(directory / "unscannable.jsonl") as file:
-        file.writelines(msgspec.json.encode(status) + b"\n" for status in unscannable)
+        file.writelines(msgspec.json.encode(status) + b"\n" for status in draft.unscannable)
     plan = Plan(
         scan_id=scan_id,
         as_of=as_of.strftime("%Y-%m-%dT%H:%M:%SZ"),
         run_id=run_id,
         mirror_serial=mirror.serial(),
         shards=shards,
-        input=len(inputs),
-        planned=len(entries),
-        files=total_files,
-        bytes=total_bytes,
+        input=len(draft.inputs),
+        planned=len(draft.entries),
+        files=draft.files,
+        bytes=draft.bytes,
     )
     atomic_write_text(directory / "plan.json", msgspec.json.format(msgspec.json.encode(plan)).decode() + "\n")
     log.info(
@@ -171,10 +161,45 @@ def balance(costs: Sequence[tuple[float, str]], shards: int) -> list[list[str]]:
     return groups
 
 
+def _draft(mirror: Mirror, names: Iterable[str], as_of: datetime, spool: BinaryIO) -> _Draft:
+    """Choose the release of each package; the shard lines go to `spool`, as 700,000 of them are a few gigabytes."""
+    draft = _Draft()
+    for name in _with_progress(names):
+        try:
+            document = mirror.document(name)
+            release = latest_release(document, as_of)
+            files = [_checked_file(file) for file in release.files] if release else []
+        except NotYetPublished:
+            continue
+        except (MirrorError, HostileInputError, ValueError) as error:
+            draft.inputs.append(name)
+            draft.unscannable.append(PackageStatus(name, None, "skipped", f"bad metadata: {error!s:.300}"))
+            continue
+        draft.inputs.append(name)
+        if release is None:
+            draft.unscannable.append(PackageStatus(name, None, "no_release", _why_no_release(document, as_of)))
+            continue
+        line = msgspec.json.encode(_shard_line(name, document, release, files)) + b"\n"
+        size = sum(file["size"] for file in files)
+        draft.entries.append(_Entry(predicted_cost(len(files), size), name, spool.tell(), len(line)))
+        draft.files += len(files)
+        draft.bytes += size
+        spool.write(line)
+    return draft
+
+
 def _select(names: list[str], request: ScanRequest) -> list[str]:
+    """Return the names that a request asks for; raises PlanError if one of its names or patterns matches nothing."""
     if request.packages:
-        patterns = [re.compile(fnmatch.translate(_canonical_pattern(text))) for text in request.packages]
-        names = [name for name in names if any(pattern.match(name) for pattern in patterns)]
+        known = set(names)
+        chosen: set[str] = set()
+        for text in request.packages:
+            wanted = _canonical_pattern(text)
+            matching = fnmatch.filter(names, wanted) if _GLOB.search(wanted) else known & {wanted}
+            if not matching:
+                raise PlanError(f"packages: the mirror has none that is named, or matches, {text!r:.255}")
+            chosen.update(matching)
+        names = sorted(chosen)
     return names[: request.limit]
 
 

@@ -40,8 +40,13 @@ class SyncRunningError(SyncError):
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What a successful sync did. `changed_list` holds the canonical names of changed packages, one a line."""
+    """What a successful sync did, at `ended_ns` (nanoseconds of file system time).
 
+    `changed_list` holds the canonical names of the packages that changed since changes were last acknowledged, one a
+    line; `not_found` are names that upstream lists without a JSON document.
+    """
+
+    ended_ns: int
     previous_serial: int
     serial: int
     changed: int
@@ -128,6 +133,7 @@ def bandersnatch_config(settings: Settings) -> configparser.ConfigParser:
 def sync_mirror(settings: Settings) -> SyncResult:
     """Bring the mirror up to date.
 
+    The result tells what changed since `acknowledge_changes` was last called: changes are told again until then.
     Raises SyncRunningError if another sync runs, SyncError if bandersnatch did not succeed. A run that was killed
     left a todo list, which bandersnatch finishes without asking upstream what is new: then it runs once more.
     """
@@ -155,13 +161,17 @@ def sync_mirror(settings: Settings) -> SyncResult:
         changed_list = settings.state_dir / "changes" / f"{serial}.txt"
         if changed:
             atomic_write_text(changed_list, "".join(f"{name}\n" for name in changed))
-        atomic_write_text(settings.state_dir / "changes-since", f"{ended}\n")
     if outcome.not_found:
         log.warning(
             "upstream lists %d packages that have no JSON document: %s", len(outcome.not_found), outcome.not_found
         )
     log.info("mirror serial %d -> %d, %d packages changed", previous_serial, serial, len(changed))
-    return SyncResult(previous_serial, serial, len(changed), changed_list, outcome.not_found)
+    return SyncResult(ended, previous_serial, serial, len(changed), changed_list, outcome.not_found)
+
+
+def acknowledge_changes(settings: Settings, ended_ns: int) -> None:
+    """Note that the changes of the sync that ended at `ended_ns` were passed on: they are not told again."""
+    atomic_write_text(settings.state_dir / "changes-since", f"{ended_ns}\n")
 
 
 def changed_packages(mirror: Mirror, since_ns: int) -> list[str]:
@@ -224,7 +234,7 @@ def _write_config(config: configparser.ConfigParser, path: Path) -> None:
 
 
 def _change_mark(settings: Settings) -> int:
-    """Return the end of the last successful sync in ns of file system time, 0 before the first."""
+    """Return the end of the last sync whose changes were acknowledged, 0 before the first."""
     try:
         return int((settings.state_dir / "changes-since").read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):

@@ -268,7 +268,8 @@ def test_a_bad_param_is_refused_before_a_run_starts(live, conf, message):
     ("conf", "message"),
     [
         ({"as_of": "2999-01-01T00:00:00Z"}, "lies in the future"),
-        ({"packages": ["no-such-package"]}, "had a release to scan"),
+        ({"packages": ["demo-*", "no-such-package"]}, "matches, 'no-such-package'"),
+        ({"as_of": "2001-01-01"}, "had a release to scan"),
     ],
 )
 def test_a_request_that_makes_no_sense_fails_in_the_first_task(first_sync, live, conf, message):

@@ -22,6 +22,7 @@ from pypi_scan.sync import (
     SyncError,
     SyncResult,
     SyncRunningError,
+    acknowledge_changes,
     bandersnatch_config,
     sync_mirror,
 )
@@ -66,7 +67,10 @@ class World:
         return Mirror(self.settings.mirror_root)
 
     def sync(self) -> SyncResult:
-        return sync_mirror(self.settings)
+        """Sync and pass on what changed."""
+        result = sync_mirror(self.settings)
+        acknowledge_changes(self.settings, result.ended_ns)
+        return result
 
     def publish(self, name: str, version: str = "99.0") -> int:
         return publish_release(self.tree, name, version, uploaded=UPLOADED)
@@ -84,7 +88,10 @@ def synced(upstream_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """A directory with a mirror of the whole upstream and its state, and the result of that first sync."""
     directory = tmp_path_factory.mktemp("synced")
     with UpstreamServer(upstream_tree) as server:
-        return directory, sync_mirror(settings_of(directory, server.url))
+        settings = settings_of(directory, server.url)
+        result = sync_mirror(settings)
+    acknowledge_changes(settings, result.ended_ns)
+    return directory, result
 
 
 @pytest.fixture
@@ -132,6 +139,14 @@ def test_a_release_changes_its_package_alone_and_once(world: World) -> None:
     assert changed_names(result) == ["demo-mixed-case"]
     assert result.serial == serial > result.previous_serial
     assert "99.0" in world.mirror.document("demo-mixed-case").releases
+    assert world.sync().changed == 0
+
+
+def test_changes_that_were_not_acknowledged_are_told_again(world: World) -> None:
+    world.publish("demo-units")
+    assert changed_names(sync_mirror(world.settings)) == ["demo-units"]
+    world.publish("demo-table")
+    assert changed_names(world.sync()) == ["demo-table", "demo-units"]
     assert world.sync().changed == 0
 
 
