@@ -15,8 +15,12 @@ _RCLONE = str(Path(sys.executable).with_name("rclone"))
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """The S3 endpoint with its keys, the bucket, and the public address of the bucket's objects."""
+    """The S3 endpoint with its keys, the bucket, and the public address of the bucket's objects.
 
+    `directory` holds the buckets, each a directory of files.
+    """
+
+    directory: Path
     endpoint_url: str
     access_key: str
     secret_key: str
@@ -42,4 +46,5 @@ def object_store(directory: Path, logs: Path) -> Iterator[ObjectStore]:
             command = [_RCLONE, "serve", *command, f"--addr=127.0.0.1:{port}"]
             process = stack.enter_context(running(name, command, env=env, logs=logs, cwd=directory))
             wait_until(lambda port=port: accepts_connections(port), f"rclone serve {name}", 30, process)  # type: ignore[misc]
-        yield ObjectStore(f"http://127.0.0.1:{api}", access_key, secret_key, bucket.name, f"http://127.0.0.1:{public}")
+        api_url, public_url = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{public}"
+        yield ObjectStore(directory, api_url, access_key, secret_key, bucket.name, public_url)

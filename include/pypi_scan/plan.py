@@ -17,7 +17,6 @@ import math
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ import zstandard
 from pypi_scan.files import atomic_write, atomic_write_text
 from pypi_scan.mirror import Mirror, MirrorError, PackageDocument, ReleaseFile
 from pypi_scan.names import HostileInputError, canonical_name, check_sha256, mirror_path
+from pypi_scan.progress import with_progress
 from pypi_scan.release import NotYetPublished, Release, latest_release, uploaded_at
 from pypi_scan.scan_request import ScanRequest
 from pypi_scan.status import PackageStatus
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 SHARD_CPU_SECONDS = 4 * 3600  # about half an hour on a worker of eight cores
 MAX_SHARDS = 1000  # mapped tasks that Airflow's scheduler and web UI still handle comfortably
-_PROGRESS_SECONDS = 10.0
 SCAN_ID = re.compile(r"\d{4}-\d{2}-\d{2}(-\d{1,3})?", re.ASCII)
 _GLOB = re.compile(r"[*?\[]")
 SHARD_ID = re.compile(r"\d{4}", re.ASCII)
@@ -164,7 +163,7 @@ def balance(costs: Sequence[tuple[float, str]], shards: int) -> list[list[str]]:
 def _draft(mirror: Mirror, names: Iterable[str], as_of: datetime, spool: BinaryIO) -> _Draft:
     """Choose the release of each package; the shard lines go to `spool`, as 700,000 of them are a few gigabytes."""
     draft = _Draft()
-    for name in _with_progress(names):
+    for name in with_progress(names, "planning, packages read"):
         try:
             document = mirror.document(name)
             release = latest_release(document, as_of)
@@ -285,12 +284,3 @@ def _write_shards(spool: BinaryIO, entries: list[_Entry], wanted: int | None, di
                 spool.seek(where[name].offset)
                 compressed.write(spool.read(where[name].length))
         yield shard_id
-
-
-def _with_progress(names: Iterable[str]) -> Iterator[str]:
-    last_report = time.monotonic()
-    for done, name in enumerate(names):
-        yield name
-        if time.monotonic() - last_report >= _PROGRESS_SECONDS:
-            last_report = time.monotonic()
-            log.info("planning: %d packages read", done + 1)

@@ -1,11 +1,6 @@
 """Small fake mirrors, scans of them, and a real object store: ``rclone serve s3`` on loopback, signatures checked."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,13 +11,11 @@ from typing import Any
 import pytest
 import zstandard
 
+from demo.object_store import ObjectStore, object_store
 from pypi_scan.mirror import Mirror
 from pypi_scan.plan import Plan, plan_scan
 from pypi_scan.publish import Cdn, make_client
 from pypi_scan.scan_request import ScanRequest
-
-ACCESS_KEY = "test-access-key"
-SECRET_KEY = "test-secret-key"
 
 
 def package_json(name: str, requires_dist: list[str] | None = None) -> bytes:
@@ -165,53 +158,18 @@ def read_zst() -> Callable[[Path], list[dict[str, Any]]]:
     return _read_zst
 
 
-@dataclass(frozen=True)
-class ObjectStore:
-    """A running store; bucket b is the directory ``root/b``."""
-
-    endpoint_url: str
-    root: Path
-
-
 @pytest.fixture(scope="session")
-def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """A running object store."""
     root = tmp_path_factory.mktemp("object-store")
-    rclone = Path(sys.executable).parent / "rclone"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    # The keys go by environment, not by arguments that every process on the host can see. rclone reads it as CSV.
-    environment = os.environ | {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"', "RCLONE_CONFIG": os.devnull}
-    with (root.parent / "rclone.log").open("wb") as log:
-        server = subprocess.Popen(
-            [rclone, "serve", "s3", str(root), "--addr", address], env=environment, stdout=log, stderr=log
-        )
-    try:
-        _wait_until_listening(server, address)
-        yield ObjectStore(f"http://{address}", root)
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
+    with object_store(root / "buckets", root / "logs") as running:
+        yield running
 
 
 @pytest.fixture
-def cdn(object_store: ObjectStore) -> Cdn:
+def cdn(store: ObjectStore) -> Cdn:
     """A new, empty bucket."""
     bucket = f"bucket-{uuid.uuid4().hex}"
-    client = make_client(object_store.endpoint_url, ACCESS_KEY, SECRET_KEY, "us-east-1")
+    client = make_client(store.endpoint_url, store.access_key, store.secret_key, "us-east-1")
     client.create_bucket(Bucket=bucket)
     return Cdn(client, bucket, "https://cdn.example")
-
-
-def _wait_until_listening(server: subprocess.Popen[bytes], address: str) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "rclone ended; see rclone.log"
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise TimeoutError(f"rclone does not listen on {address}")

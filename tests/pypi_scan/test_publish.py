@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from demo.object_store import ObjectStore
 from pypi_scan import publish
 from pypi_scan.publish import Cdn, ImmutableObjectError, PublishError, make_client, publish_directory
-
-from .conftest import ACCESS_KEY, SECRET_KEY, ObjectStore
 
 FILES = {
     "checksums.sha256.txt": b"0  dataset.zst\n",
@@ -108,12 +107,12 @@ def test_regenerated_files_are_replaced_and_cached_briefly(cdn: Cdn, directory: 
     assert head["CacheControl"] == "public, max-age=300"
 
 
-def test_a_failed_upload_leaves_the_old_checksums(object_store: ObjectStore, cdn: Cdn, directory: Path) -> None:
+def test_a_failed_upload_leaves_the_old_checksums(store: ObjectStore, cdn: Cdn, directory: Path) -> None:
     publish_directory(cdn, directory, "aura", last=("checksums.sha256.txt",), immutable=False)
     for path in directory.iterdir():
         path.write_bytes(b"new " + path.name.encode())
     # The server cannot store this object any more: on its disk, a directory has the name.
-    blocked = object_store.root / cdn.bucket / "aura" / "readme.html"
+    blocked = store.directory / cdn.bucket / "aura" / "readme.html"
     cdn.client.delete_object(Bucket=cdn.bucket, Key="aura/readme.html")
     (blocked / "directory").mkdir(parents=True)
     (blocked / "directory" / "file").write_bytes(b"")
@@ -142,16 +141,18 @@ def test_a_large_file_goes_up_in_parts_and_logs_progress(
     assert publish_directory(cdn, tmp_path, "scan", immutable=True)["unchanged"] == ["dataset.zst"]
 
 
-def test_unsigned_requests_are_refused(object_store: ObjectStore, cdn: Cdn) -> None:
-    request = urllib.request.Request(f"{object_store.endpoint_url}/{cdn.bucket}/x", data=b"x", method="PUT")
+def test_unsigned_requests_are_refused(store: ObjectStore, cdn: Cdn) -> None:
+    request = urllib.request.Request(f"{store.endpoint_url}/{cdn.bucket}/x", data=b"x", method="PUT")
     with pytest.raises(urllib.error.HTTPError) as raised:
         urllib.request.urlopen(request, timeout=10)
     assert raised.value.code in (400, 403)  # rclone: 400, S3: 403
     assert stored(cdn) == {}
 
 
-def test_wrong_keys_are_explained(object_store: ObjectStore, cdn: Cdn, directory: Path) -> None:
-    stranger = replace(cdn, client=make_client(object_store.endpoint_url, ACCESS_KEY, SECRET_KEY + "x", "us-east-1"))
+def test_wrong_keys_are_explained(store: ObjectStore, cdn: Cdn, directory: Path) -> None:
+    stranger = replace(
+        cdn, client=make_client(store.endpoint_url, store.access_key, store.secret_key + "x", "us-east-1")
+    )
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         stranger.client.put_object(Bucket=cdn.bucket, Key="x", Body=b"x")
     for immutable in (True, False):
@@ -160,13 +161,11 @@ def test_wrong_keys_are_explained(object_store: ObjectStore, cdn: Cdn, directory
     assert stored(cdn) == {}
 
 
-def test_keys_of_the_environment_are_not_used(
-    object_store: ObjectStore, cdn: Cdn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keys_of_the_environment_are_not_used(store: ObjectStore, cdn: Cdn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "other")
-    client = make_client(object_store.endpoint_url, ACCESS_KEY, SECRET_KEY, "us-east-1")
+    client = make_client(store.endpoint_url, store.access_key, store.secret_key, "us-east-1")
     assert publish.read_object(replace(cdn, client=client), "nothing") is None
 
 
@@ -180,14 +179,14 @@ def test_an_origin_that_does_not_run_is_explained(cdn: Cdn, directory: Path) -> 
     with socket.socket() as closed:  # bound, but nobody listens
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        away = replace(cdn, client=make_client(endpoint, ACCESS_KEY, SECRET_KEY, "us-east-1"))
+        away = replace(cdn, client=make_client(endpoint, "key", "secret", "us-east-1"))
         with pytest.raises(PublishError, match=f"Could not connect.*check that {endpoint} is the right endpoint"):
             publish_directory(away, directory, "aura", immutable=True)
 
 
 def test_an_impossible_endpoint_is_explained() -> None:
     with pytest.raises(PublishError, match="Invalid endpoint: nonsense; correct the CDN connection"):
-        make_client("nonsense", ACCESS_KEY, SECRET_KEY, "us-east-1")
+        make_client("nonsense", "key", "secret", "us-east-1")
 
 
 @pytest.mark.parametrize("kind", ["directory", "symlink"])

@@ -12,7 +12,6 @@ atomically, and the same input gives the same bytes. Each function returns a sma
 """
 
 from pypi_scan.datasets.aura_dataset import write_aura_dataset
-from pypi_scan.datasets.build import build_all
 from pypi_scan.datasets.checksums import write_checksums
 from pypi_scan.datasets.dependencies import write_dependencies
 from pypi_scan.datasets.download_stats import DownloadStatsError, write_download_stats
@@ -24,7 +23,6 @@ __all__ = [
     "CHECKSUMS",
     "DownloadStatsError",
     "aura_dataset_file",
-    "build_all",
     "public_directory",
     "write_aura_dataset",
     "write_checksums",

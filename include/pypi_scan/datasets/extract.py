@@ -6,7 +6,6 @@ not be read: such a package exists, but what it depends on is not known.
 """
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
@@ -16,10 +15,10 @@ import msgspec
 from pypi_scan.datasets.layout import EXTRACT
 from pypi_scan.files import atomic_write
 from pypi_scan.mirror import Mirror, MirrorError, PackageDocument
+from pypi_scan.progress import with_progress
 
 logger = logging.getLogger(__name__)
 
-_PROGRESS_INTERVAL = 5.0  # seconds
 _UNREADABLE_LOGGED = 10  # one by one; the rest only as a count
 
 
@@ -45,7 +44,7 @@ def write_extract(mirror: Mirror, directory: Path) -> ExtractSummary:
     packages = unreadable = 0
     encoder = msgspec.json.Encoder()
     with atomic_write(directory / EXTRACT) as file:
-        for package in _extracted(_with_progress(mirror.documents())):
+        for package in _extracted(with_progress(mirror.documents(), "documents read")):
             file.write(encoder.encode(package) + b"\n")
             packages += 1
             unreadable += package.requires_dist is None
@@ -76,12 +75,3 @@ def _extracted(documents: Iterable[tuple[str, PackageDocument | MirrorError]]) -
             yield ExtractedPackage(name, None)
         else:
             yield ExtractedPackage(name, document.info.requires_dist or [])
-
-
-def _with_progress[T](items: Iterable[T]) -> Iterator[T]:
-    logged = time.monotonic()
-    for count, item in enumerate(items):
-        if time.monotonic() - logged >= _PROGRESS_INTERVAL:
-            logger.info("Read %d documents", count)
-            logged = time.monotonic()
-        yield item

@@ -14,6 +14,8 @@ import pytest
 from pypi_scan import datasets
 from pypi_scan.mirror import Mirror
 
+from .steps import build_all
+
 SCANNER_PYTHON = Path(__file__).parents[3] / ".venv-worker/bin/python"
 
 ASK_AURA = """
@@ -79,7 +81,7 @@ def test_aura_reads_the_dataset(make_mirror: Callable[..., Mirror], tmp_path: Pa
     stats = tmp_path / "stats.jsonl"
     downloads = {"rare": 100, "markup-safe": 20_000, "requests": 500_000, "requestz": 9_999}
     stats.write_text("".join(json.dumps({"package_name": k, "downloads": v}) + "\n" for k, v in downloads.items()))
-    datasets.build_all(mirror, tmp_path / "datasets", stats)
+    build_all(mirror, tmp_path / "datasets", stats)
     assert ask_aura(web, tmp_path / "aura") == {
         "dependents": ["flask", "jinja2"],
         "none": [],
@@ -92,7 +94,7 @@ def test_aura_reads_the_dataset(make_mirror: Callable[..., Mirror], tmp_path: Pa
 def test_aura_copes_with_a_dataset_without_statistics(
     make_mirror: Callable[..., Mirror], tmp_path: Path, web: str
 ) -> None:
-    datasets.build_all(make_mirror({"flask": ["markup.safe"]}), tmp_path / "datasets", None)
+    build_all(make_mirror({"flask": ["markup.safe"]}), tmp_path / "datasets", None)
     assert ask_aura(web, tmp_path / "aura") == {
         "dependents": ["flask"],
         "none": [],

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pypi_scan import datasets
-from pypi_scan.datasets import extract
+from pypi_scan import datasets, progress
 from pypi_scan.datasets.dependencies import dependency_names
 from pypi_scan.mirror import Mirror, MirrorError
+
+from .steps import build_all
 
 MakeMirror = Callable[..., Mirror]
 
@@ -77,7 +78,7 @@ def unzip(path: Path) -> str:
 
 
 def test_everything_in_order(make_mirror: MakeMirror, directory: Path, stats_file: Path) -> None:
-    summary = datasets.build_all(make_mirror(PACKAGES), directory, stats_file)
+    summary = build_all(make_mirror(PACKAGES), directory, stats_file)
     assert json.loads(json.dumps(summary)) == {
         "extract": {"packages": 6, "unreadable": 1},
         "package_list": {"packages": 6},
@@ -166,16 +167,16 @@ def test_a_mirror_without_documents_leaves_the_old_extract(
 def test_progress_of_a_long_extract_is_logged(
     make_mirror: MakeMirror, directory: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "_PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
     with caplog.at_level(logging.INFO):
         datasets.write_extract(make_mirror({"a": None, "b": None, "c": None}), directory)
-    assert "Read 2 documents" in caplog.text
+    assert "documents read: 2" in caplog.text
 
 
 def test_aura_dataset_holds_the_published_files_under_their_names(
     make_mirror: MakeMirror, directory: Path, stats_file: Path
 ) -> None:
-    datasets.build_all(make_mirror(PACKAGES), directory, stats_file)
+    build_all(make_mirror(PACKAGES), directory, stats_file)
     with tarfile.open(directory / "public/aura_dataset.tgz") as archive:
         assert [(member.mtime, member.uid, member.gid, member.mode) for member in archive] == [(0, 0, 0, 0o644)] * 2
         members = {member.name: archive.extractfile(member).read().decode() for member in archive}  # type: ignore[union-attr]
@@ -189,8 +190,8 @@ def test_without_statistics_there_is_no_download_dataset_and_an_empty_member(
     make_mirror: MakeMirror, directory: Path, stats_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mirror = make_mirror(PACKAGES)
-    datasets.build_all(mirror, directory, stats_file)
-    summary = datasets.build_all(mirror, directory, None)  # removes what the first run made
+    build_all(mirror, directory, stats_file)
+    summary = build_all(mirror, directory, None)  # removes what the first run made
     assert "pypi_download_stats.gz" not in summary["checksums"]["files"]
     assert not (directory / "public/pypi_download_stats.gz").exists()
     assert "PYPI_SCAN_DOWNLOAD_STATS_FILE is not set" in caplog.text
@@ -201,7 +202,7 @@ def test_without_statistics_there_is_no_download_dataset_and_an_empty_member(
 def test_md5sum_accepts_the_checksums_and_notices_a_change(
     make_mirror: MakeMirror, directory: Path, stats_file: Path
 ) -> None:
-    datasets.build_all(make_mirror(PACKAGES), directory, stats_file)
+    build_all(make_mirror(PACKAGES), directory, stats_file)
     public = datasets.public_directory(directory)
     (public / ".pypi_package_list.gz.left-over").write_bytes(b"of a killed run")
     datasets.write_checksums(directory)
@@ -224,9 +225,9 @@ def test_the_same_mirror_gives_the_same_bytes(
     make_mirror: MakeMirror, tmp_path: Path, stats_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror = make_mirror(PACKAGES)
-    datasets.build_all(mirror, tmp_path / "one", stats_file)
+    build_all(mirror, tmp_path / "one", stats_file)
     monkeypatch.setattr("time.time", lambda: 2e9)
-    datasets.build_all(mirror, tmp_path / "two", stats_file)
+    build_all(mirror, tmp_path / "two", stats_file)
 
     def content(directory: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (directory / "public").iterdir()}
