@@ -55,5 +55,6 @@ $(WORKER): include/scripts/requirements.txt
 	@tools/check_machine.sh
 	@uv=$$(tools/uv.sh) && set -e && echo "setup: scanner environment .venv-worker (Python 3.11)" && \
 	$$uv venv --quiet --allow-existing --python 3.11 .venv-worker && \
+	tools/check_headers.sh .venv-worker/bin/python && \
 	$$uv pip sync --quiet --python .venv-worker/bin/python --require-hashes include/scripts/requirements.txt
 	@touch $@

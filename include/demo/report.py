@@ -50,7 +50,7 @@ def print_report(console: Console, here: World, stages: list[Stage], scan_id: st
     table = Table(title="Stages", title_justify="left")
     table.add_column("DAG")
     table.add_column("task")
-    table.add_column("seconds", justify="right")
+    table.add_column("seconds", justify="right")  # of mapped tasks: from the first start to the last end
     for stage in stages:
         for task_id, seconds in stage.seconds_by_task().items():
             table.add_row(stage.dag_id, task_id, f"{seconds:.1f}")
@@ -72,9 +72,9 @@ def print_report(console: Console, here: World, stages: list[Stage], scan_id: st
     public = here.root / "cdn"
     console.print(
         f"\nDataset: {public / 'pypi_datasets' / scan_id}\n"
-        f"         {url}/dataset.zst\n"
-        f"Index:   {here.store.public_url}/pypi_datasets/index/datasets.html\n"
-        f"Aura:    {public / 'aura' / 'aura_dataset.tgz'}",
+        f"Index:   {public / 'pypi_datasets' / 'index' / 'datasets.html'}\n"
+        f"Aura:    {public / 'aura' / 'aura_dataset.tgz'}\n"
+        f"On the CDN, while the demo runs: {url}/dataset.zst",
         markup=False,
     )
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -280,6 +281,7 @@ def test_a_request_that_makes_no_sense_fails_in_the_first_task(first_sync, live,
     assert others <= {"upstream_failed", None}
 
 
+@pytest.mark.skipif(not (shutil.which("jq") and shutil.which("zstd")), reason="jq or zstd is not installed")
 def test_the_commands_of_the_readme_read_the_dataset(dataset, tmp_path):
     for name, content in dataset.items():
         (tmp_path / name).write_bytes(content)
