@@ -5,13 +5,14 @@ Monthly, on demand (the form below), or as a backfill for dates in the past. The
 was the latest at **as_of**: the param if given, else the run's logical date, else now.
 
 1. `plan` chooses the releases and divides them into shards of about equal cost;
-2. `prepare` ships the programs and the newest aura_dataset to the worker and checks it;
+2. `prepare` ships the programs and the aura_dataset of the plan to the worker and checks it;
 3. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
    shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
 4. `pack` makes the dataset, `publish` puts it on the CDN, and the index last;
 5. `cleanup` frees the worker, also after a failure.
 
-**If a shard fails**: read the last line of its task's log, then clear its `prefetch` with everything downstream.
+**If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
+with it: the shard's `prefetch`, `prepare` and everything downstream.
 Packages that time out, crash the scanner or have damaged archives do not fail a shard: they are in
 `packages.jsonl.zst` with the reason.
 
@@ -22,12 +23,13 @@ Packages that time out, crash the scanner or have damaged archives do not fail a
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
+from airflow.sdk import CronTriggerTimetable, Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec.structs import asdict
 
 from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, Tag
+from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.index import load_index, published_scan_ids, write_index
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, pack_scan
@@ -38,7 +40,7 @@ from pypi_scan.settings import Settings
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
 
-PREFETCH_SECONDS = 6 * 3600
+PREFETCH_SECONDS = 36 * 3600  # most of it may be waiting for room while other shards are scanned
 SCAN_SECONDS = 24 * 3600
 
 PARAMS = {
@@ -100,7 +102,14 @@ def global_scan() -> None:
         published = published_scan_ids(cdn_from_connection(settings)) if params["publish"] else []
         try:
             request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
-            made = plan_scan(Mirror(settings.mirror_root), request, settings.scans_dir, dag_run.run_id, published)
+            made = plan_scan(
+                Mirror(settings.mirror_root),
+                request,
+                settings.scans_dir,
+                dag_run.run_id,
+                taken=published,
+                aura_dataset=aura_dataset_file(settings.datasets_dir),
+            )
         except (RequestError, PlanError) as error:
             raise AirflowFailException(str(error)) from error  # trying again would not help
         return asdict(made)
@@ -125,11 +134,12 @@ def global_scan() -> None:
         def collect(scan_id: str, shard: str) -> dict[str, Any]:
             return asdict(collect_results(Settings.load(), scan_id, shard))
 
-        @task(trigger_rule=TriggerRule.ALL_DONE, **named)
+        @task(**named)
         def evict(scan_id: str, shard: str) -> None:
             evict_shard(Settings.load(), scan_id, shard)
 
-        prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evict(scan_id=scan_id, shard=shard)
+        evicted = evict(scan_id=scan_id, shard=shard).as_teardown(setups=prefetch)
+        prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evicted
 
     @task
     def pack(scan_id: str) -> dict[str, Any]:
@@ -161,7 +171,7 @@ def global_scan() -> None:
 
     ready >> shards
     shards.get_child_by_label("collect") >> pack(scan_id) >> publish(scan_id)
-    shards >> cleanup(scan_id).as_teardown(setups=ready)
+    shards.get_child_by_label("evict") >> cleanup(scan_id).as_teardown(setups=ready)
 
 
 global_scan()

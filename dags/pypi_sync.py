@@ -2,7 +2,8 @@
 ### Keep the mirror of PyPI up to date
 
 Runs bandersnatch every hour, one sync at a time. When packages changed, the asset `pypi_mirror` is updated, which
-starts `dataset_regeneration`; when nothing changed, the task `announce` is skipped and nothing follows.
+starts `dataset_regeneration`; when nothing changed, the task `announce` is skipped and nothing follows. Changes are
+told again by the next sync until `acknowledge` has noted that they were announced.
 
 **If it fails**: the log of `sync` ends with the reason. The mirror keeps its last consistent serial, and the next run
 takes up what is left. bandersnatch's exit code is not trusted: a sync counts only with a new serial and no error.
@@ -41,9 +42,13 @@ def pypi_sync() -> None:
         if not result["changed"]:
             raise AirflowSkipException(f"no package changed; the mirror stands at serial {result['serial']}")
         outlet_events[PYPI_MIRROR].extra = {key: result[key] for key in ("serial", "changed", "changed_list")}
+
+    @task
+    def acknowledge(result: dict[str, Any]) -> None:
         acknowledge_changes(Settings.load(), result["ended_ns"])
 
-    announce(sync())
+    result = sync()
+    announce(result) >> acknowledge(result)
 
 
 pypi_sync()

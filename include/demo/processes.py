@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,15 @@ class DemoError(Exception):
 def running(
     name: str, command: Sequence[str], *, env: Mapping[str, str], logs: Path, cwd: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server in a process group of its own, its output in ``<logs>/<name>.log``; end the group afterwards."""
+    """Run a server in a process group of its own, its output in ``<logs>/<name>.log``; end the group afterwards.
+
+    It also ends when this process is killed, where util-linux's setpriv is there to arrange that. Raises DemoError if
+    there is no such program.
+    """
+    if not shutil.which(command[0]):
+        raise DemoError(f"{command[0]} is not there; run: make setup")
+    if setpriv := shutil.which("setpriv"):
+        command = [setpriv, "--pdeathsig", "TERM", *command]
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{name}.log").open("wb") as output:
         process = subprocess.Popen(

@@ -61,7 +61,7 @@ def ssh_worker(home: Path) -> Iterator[SSHWorker]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-        _end_jobs(home)
+        end_jobs(home)
 
 
 @dataclass
@@ -163,9 +163,20 @@ async def _close(server: asyncssh.SSHAcceptor, machine: _Machine) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _end_jobs(home: Path) -> None:
-    """End detached jobs (worker_jobs keeps each one's process group in ``jobs/<id>/pid`` until it has an exit code)."""
+def end_jobs(home: Path) -> None:
+    """End the detached jobs that run below `home`.
+
+    worker_jobs keeps the process group of each in ``jobs/<id>/pid`` until there is an exit code beside it. A number
+    that belongs to something else by now, as after a reboot, is left alone.
+    """
     for pid_file in home.glob("**/jobs/*/pid"):
         pid = pid_file.read_text(encoding="ascii")
-        if pid and not (pid_file.parent / "exit_code").exists():
+        if pid and not (pid_file.parent / "exit_code").exists() and str(pid_file.parent) in _command_line(pid):
             stop_group(int(pid))
+
+
+def _command_line(pid: str) -> str:
+    try:
+        return Path("/proc", pid, "cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from demo.airflow_services import PROJECT
 from demo.object_store import ObjectStore, object_store
 from demo.processes import DemoError
-from demo.ssh_worker import SSHWorker, ssh_worker
+from demo.ssh_worker import SSHWorker, end_jobs, ssh_worker
 from demo.static_server import StaticServer
 from demo.upstream import UpstreamServer, UpstreamSummary, build_upstream
 
@@ -61,6 +61,7 @@ def world(root: Path, *, real_packages: bool = True) -> Iterator[World]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DemoError(f"another demo runs in {root}; stop it first (Ctrl-C where it was started)") from None
+        end_jobs(root / "worker")  # of an earlier world that was killed
         for path in root.iterdir():
             if path.is_symlink() or path.is_file():
                 if path.name not in _KEPT:

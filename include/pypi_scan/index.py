@@ -13,13 +13,13 @@ import msgspec
 
 from pypi_scan.manifest import Manifest
 from pypi_scan.names import HostileInputError, check_sha256
+from pypi_scan.plan import SCAN_ID
 from pypi_scan.publish import Cdn, list_prefixes, publish_bytes, read_object
 
 SCANS_PREFIX = "pypi_datasets"
 INDEX_NAME = "index"
 MANIFEST_NAME = "manifest.json"
 
-_SCAN_ID = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(-[0-9]{1,6})?")
 _FILE_NAME = re.compile(r"[^/\x00-\x1f\x7f]{1,255}")
 
 
@@ -73,7 +73,7 @@ def parse_manifest(content: bytes) -> Manifest:
             check_sha256(file.sha256)
     except (msgspec.MsgspecError, UnicodeDecodeError, HostileInputError) as error:
         raise ManifestError(f"not a manifest of a scan: {error}") from error
-    if not _SCAN_ID.fullmatch(manifest.scan_id):
+    if not SCAN_ID.fullmatch(manifest.scan_id):
         raise ManifestError(f"not a scan id (2026-11-01 or 2026-11-01-2): {manifest.scan_id!r:.80}")
     _instant(manifest.as_of)
     for file in manifest.files:

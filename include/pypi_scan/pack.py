@@ -19,6 +19,7 @@ from pathlib import Path
 import jinja2
 import msgspec
 import zstandard
+from msgspec.structs import asdict
 
 from pypi_scan.files import atomic_write_text
 from pypi_scan.manifest import Counts, Manifest, ManifestFile
@@ -83,8 +84,17 @@ def _common_scanner(results: Iterable[Path]) -> Scanner:
     first_shard, first = next(iter(scanners.items()))
     for shard, scanner in scanners.items():
         if scanner != first:
-            raise PackError(f"shard {shard} was scanned by {scanner}, shard {first_shard} by {first}; scan one again")
+            raise PackError(
+                f"shards {first_shard} and {shard} were not scanned alike: {_difference(first, scanner)}; clear the "
+                "scan of one of them"
+            )
     return first
+
+
+def _difference(one: Scanner, other: Scanner) -> str:
+    ours, theirs = ({**asdict(scanner), **scanner.settings, "settings": None} for scanner in (one, other))
+    keys = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+    return ", ".join(f"{key} is {ours.get(key)!r} and {theirs.get(key)!r}" for key in keys)
 
 
 def _concatenate(sources: Iterable[Path], target: Path) -> None:

@@ -3,6 +3,8 @@
 A plan is a directory, ``<scans_dir>/<scan_id>/``:
 
 - ``plan.json``: a `Plan`;
+- ``aura_dataset.tgz``: what Aura is to know of PyPI (downloads, reverse dependencies), the same for every shard; it may
+  be missing;
 - ``input_packages.txt``: the packages the scan was asked for, sorted, one a line;
 - ``unscannable.jsonl``: a `PackageStatus` line for each input package that no shard holds (no release, bad metadata);
 - ``shards/0001.jsonl.zst``: one line a package, sorted by name: ``{"name", "version", "files": [{"path", "sha256",
@@ -26,6 +28,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 import zstandard
 
+from pypi_scan.datasets.layout import AURA_DATASET
 from pypi_scan.files import atomic_write, atomic_write_text
 from pypi_scan.mirror import Mirror, MirrorError, PackageDocument, ReleaseFile
 from pypi_scan.names import HostileInputError, canonical_name, check_sha256, mirror_path
@@ -81,8 +84,16 @@ class _Draft:
     bytes: int = 0
 
 
-def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str, taken: Sequence[str] = ()) -> Plan:
-    """Write the plan of a scan and return it.
+def plan_scan(
+    mirror: Mirror,
+    request: ScanRequest,
+    scans_dir: Path,
+    run_id: str,
+    *,
+    taken: Sequence[str] = (),
+    aura_dataset: Path | None = None,
+) -> Plan:
+    """Write the plan of a scan and return it. `aura_dataset` is copied into it, if it exists.
 
     Planning again for the same `run_id` overwrites its plan and removes what results its shards had; `taken` are scan
     ids that are public already. Raises PlanError if a name or pattern matches nothing, no package is left to scan or
@@ -105,6 +116,7 @@ def plan_scan(mirror: Mirror, request: ScanRequest, scans_dir: Path, run_id: str
         directory = scans_dir / scan_id
         directory.mkdir(exist_ok=True)
         shutil.rmtree(directory / "results", ignore_errors=True)  # of the shards of an earlier plan
+        _copy_dataset(aura_dataset, directory / AURA_DATASET)
         shards = list(_write_shards(spool, draft.entries, request.shards, directory / "shards"))
 
     atomic_write_text(directory / "input_packages.txt", "".join(f"{name}\n" for name in draft.inputs))
@@ -158,6 +170,15 @@ def balance(costs: Sequence[tuple[float, str]], shards: int) -> list[list[str]]:
         groups[index].append(name)
         heapq.heappush(loads, (load + cost, index))
     return groups
+
+
+def _copy_dataset(source: Path | None, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    if source is None or not source.exists():
+        log.warning("there is no aura_dataset yet: findings will lack typosquatting and reverse dependencies")
+        return
+    with source.open("rb") as content, atomic_write(target) as copy:
+        shutil.copyfileobj(content, copy)
 
 
 def _draft(mirror: Mirror, names: Iterable[str], as_of: datetime, spool: BinaryIO) -> _Draft:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 _LOG_LINE = re.compile(r"^\S+ \S+ (?P<level>[A-Z]+): (?P<message>.*?)(?: \(\w+\.py:\d+\))?$")
 _PROGRESS_SECONDS = 10.0
 _MAX_REASONS = 5
+
+
+GUARDS = ("refuse_hostile_names", "refuse_hostile_files")
+"""The plugins of pypi_scan.bandersnatch_filters, which every sync runs with."""
 
 
 class SyncError(Exception):
@@ -43,7 +48,8 @@ class SyncResult:
     """What a successful sync did, at `ended_ns` (nanoseconds of file system time).
 
     `changed_list` holds the canonical names of the packages that changed since changes were last acknowledged, one a
-    line; `not_found` are names that upstream lists without a JSON document.
+    line. `not_found` counts names that upstream lists without a JSON document, `refused` names and files that would
+    have been written outside the mirror; both are in the file ``left-out.txt`` of the state directory.
     """
 
     ended_ns: int
@@ -51,7 +57,8 @@ class SyncResult:
     serial: int
     changed: int
     changed_list: Path
-    not_found: list[str]
+    not_found: int
+    refused: int
 
 
 @dataclass
@@ -63,6 +70,7 @@ class BandersnatchLog:
     serial: int | None = None
     errors: list[str] = field(default_factory=list)
     not_found: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def feed(self, line: str) -> None:
@@ -83,6 +91,8 @@ class BandersnatchLog:
             self.serial = int(found[1])
         elif found := re.fullmatch(r"(\S+) no longer exists on PyPI", message):
             self.not_found.append(found[1])
+        elif message.startswith("Refused: "):
+            self.refused.append(message.removeprefix("Refused: "))
 
     def check(self, exit_code: int) -> int:
         """Return the new serial; raises SyncError with the reasons if the run did not succeed."""
@@ -126,6 +136,10 @@ def bandersnatch_config(settings: Settings) -> configparser.ConfigParser:
     if settings.upstream_url:
         ours["master"] = settings.upstream_url
         ours["allow-non-https"] = "true" if settings.upstream_url.startswith("http://") else "false"
+    if not config.has_section("plugins"):
+        config.add_section("plugins")
+    enabled = config["plugins"].get("enabled", "").split()
+    config["plugins"]["enabled"] = "\n".join(["", *GUARDS, *(name for name in enabled if name not in GUARDS)])
     config["mirror"].update({option: value.replace("%", "%%") for option, value in ours.items()})
     return config
 
@@ -137,6 +151,7 @@ def sync_mirror(settings: Settings) -> SyncResult:
     Raises SyncRunningError if another sync runs, SyncError if bandersnatch did not succeed. A run that was killed
     left a todo list, which bandersnatch finishes without asking upstream what is new: then it runs once more.
     """
+    _check_guards()
     mirror = Mirror(settings.mirror_root)
     settings.mirror_root.mkdir(parents=True, exist_ok=True)
     config = bandersnatch_config(settings)
@@ -154,19 +169,18 @@ def sync_mirror(settings: Settings) -> SyncResult:
         if resumed:
             log.info("an interrupted sync was finished; asking upstream what has changed since")
             finished, outcome = outcome, _run_bandersnatch(config_file, lock)
-            outcome.not_found[:0] = finished.not_found
+            outcome.not_found[:0], outcome.refused[:0] = finished.not_found, finished.refused
         serial = mirror.serial()
         ended = _filesystem_time_ns(settings.mirror_root / ".sync-ended")
         changed = changed_packages(mirror, since)
         changed_list = settings.state_dir / "changes" / f"{serial}.txt"
         if changed:
             atomic_write_text(changed_list, "".join(f"{name}\n" for name in changed))
-    if outcome.not_found:
-        log.warning(
-            "upstream lists %d packages that have no JSON document: %s", len(outcome.not_found), outcome.not_found
-        )
+        _record_left_out(settings.state_dir / "left-out.txt", serial, outcome)
     log.info("mirror serial %d -> %d, %d packages changed", previous_serial, serial, len(changed))
-    return SyncResult(ended, previous_serial, serial, len(changed), changed_list, outcome.not_found)
+    return SyncResult(
+        ended, previous_serial, serial, len(changed), changed_list, len(outcome.not_found), len(outcome.refused)
+    )
 
 
 def acknowledge_changes(settings: Settings, ended_ns: int) -> None:
@@ -180,6 +194,27 @@ def changed_packages(mirror: Mirror, since_ns: int) -> list[str]:
     bandersnatch writes the JSON of a package whenever it syncs it, also in runs that failed later on.
     """
     return [name for name in mirror.package_names() if mirror.json_path(name).stat().st_mtime_ns >= since_ns]
+
+
+def _check_guards() -> None:
+    """Raise SyncError unless bandersnatch will find the plugins that keep hostile names and paths out."""
+    installed = {point.name for point in entry_points() if point.group.startswith("bandersnatch_filter_plugins.")}
+    if missing := set(GUARDS) - installed:
+        raise SyncError(
+            f"bandersnatch would not find the plugins {', '.join(sorted(missing))}, without which upstream could write "
+            "outside the mirror; install this project into Airflow's environment (make setup)"
+        )
+
+
+def _record_left_out(path: Path, serial: int, outcome: BandersnatchLog) -> None:
+    """Log what a sync left out, and add it to the file that keeps account of it."""
+    left_out = [f"no JSON document: {name!r}" for name in outcome.not_found]
+    left_out += [f"refused: {reason}" for reason in outcome.refused]
+    for reason in left_out:
+        log.warning("left out, %s", reason)
+    if left_out:
+        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(f"{serial}\t{reason}\n" for reason in left_out)
 
 
 def _run_bandersnatch(config_file: Path, lock: BinaryIO) -> BandersnatchLog:

@@ -29,6 +29,7 @@ from source import HttpSource, PathSource, Source, SourceError
 RESERVE = 2 * 1024**3
 # Files in a row that got no answer, after which the source is no longer asked.
 GIVE_UP_AFTER = 20
+MISSING = "missing.jsonl"  # written last: it says that the shard was fetched
 _POLL = 0.5  # seconds between looks at the other shards
 _REMIND = 30.0  # seconds between log lines while waiting
 
@@ -154,12 +155,12 @@ def fetch_shard(shard: Shard, prefetch: Prefetch, cache: Path) -> None:
     failures = _fetch_all(prefetch, wanted, f"prefetch {shard.label}")
     missing += [{"path": f.wanted.file.path, "name": f.wanted.name, "reason": f.failure} for f in failures]
     missing.sort(key=lambda entry: (str(entry["path"]), str(entry["name"])))
-    jsonl.write_atomic(cache / "missing.jsonl", map(jsonl.line, missing))
     prefetch.close()
+    jsonl.write_atomic(cache / MISSING, map(jsonl.line, missing))
 
 
 def wait_for_room(cache: Path, ahead: int) -> None:
-    """Return when at most `ahead` other directories, of other shards, lie beside `cache`."""
+    """Return when at most `ahead` other shards that have been fetched lie beside `cache`."""
     reminded = -_REMIND
     while (others := _shards_beside(cache)) > ahead:
         if time.monotonic() - reminded >= _REMIND:
@@ -233,10 +234,8 @@ def _sha256(path: Path) -> str:
 
 
 def _shards_beside(cache: Path) -> int:
-    try:
-        return sum(entry.is_dir() and entry != cache for entry in cache.parent.iterdir())
-    except FileNotFoundError:
-        return 0
+    # Only those that were fetched: one that failed is tried again, and must not be waited for by what it waits for.
+    return sum(finished.parent != cache for finished in cache.parent.glob(f"*/{MISSING}"))
 
 
 def _arguments() -> argparse.Namespace:
@@ -246,7 +245,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="where to put this shard's files")
     parser.add_argument("--jobs", type=int, default=8, metavar="N", help="files fetched at a time (default: 8)")
     parser.add_argument(
-        "--ahead", type=int, metavar="K", help="wait until at most K other shards lie beside DIR (default: no wait)"
+        "--ahead",
+        type=int,
+        metavar="K",
+        help="wait until at most K other fetched shards lie beside DIR (default: no wait)",
     )
     parser.add_argument(
         "--timeout",
@@ -269,8 +271,8 @@ def main() -> None:
         source = PathSource(Path(arguments.source).absolute())
     if arguments.ahead is not None:
         wait_for_room(cache, arguments.ahead)
-    cache.mkdir(parents=True, exist_ok=True)
-    fetch_shard(shard, Prefetch(source, cache, arguments.jobs), cache)
+    with program.alone(cache):
+        fetch_shard(shard, Prefetch(source, cache, arguments.jobs), cache)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """What every program of this directory has in common: how it logs, and how it says that it failed."""
 
+import fcntl
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+log = logging.getLogger(__name__)
 
 
 class ProgramError(Exception):
@@ -23,6 +28,22 @@ def run(main: Callable[[], None]) -> None:
         _fail(f"{error}; check the paths, their permissions and the free space, then run the same command again")
     except KeyboardInterrupt:
         _fail("stopped by a signal; run the same command again to go on where it stopped")
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Make `directory` and hold it: a second program that wants it waits here until the first has ended.
+
+    A job whose control host lost sight of it may still run when it is started once more.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting: another run works in %s", directory)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

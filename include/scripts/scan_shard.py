@@ -272,6 +272,12 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = _arguments()
     output: Path = arguments.output.absolute()
+    with program.alone(output):
+        scan_shard(arguments, output)
+
+
+def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
+    """Scan the shard as the arguments of the command line say, with `output` held; raises ProgramError."""
     web: Path = arguments.cache.absolute() / "web"
     dataset: Path | None = arguments.dataset and arguments.dataset.absolute()
     shard = read_shard(arguments.shard)

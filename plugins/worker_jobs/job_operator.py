@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow.providers.ssh.operators.ssh_remote_job import SSHRemoteJobOperator
+from airflow.providers.ssh.triggers.ssh_remote_job import SSHRemoteJobTrigger
 from airflow.sdk import Context
 
-from pypi_scan.datasets import aura_dataset_file
+from pypi_scan.datasets.layout import AURA_DATASET
 from pypi_scan.settings import Settings
+from worker_jobs.job_trigger import WorkerJobTrigger
 from worker_jobs.worker import (
     CONNECTION_ERRORS,
     Worker,
@@ -27,7 +29,8 @@ class WorkerJobOperator(SSHRemoteJobOperator):
     """Run a program of include/scripts for one shard of a scan on the worker.
 
     The job is detached from the SSH connection; a trigger follows its log until it ends. A subclass says in
-    `arguments` what to run, and in `ship` what the worker must have first.
+    `arguments` what to run, and in `ship` what the worker must have first. A retry starts the program again, which
+    waits until a former one of the same shard has ended and goes on where that stopped.
 
     :param scan_id: the scan, as the plan named it (templated)
     :param shard: the shard, as the plan numbered it (templated)
@@ -79,6 +82,11 @@ class WorkerJobOperator(SSHRemoteJobOperator):
             super().execute(context)
         except CONNECTION_ERRORS as error:
             raise connection_error(worker.conn_id, error) from error
+
+    def defer(self, *, trigger: SSHRemoteJobTrigger, **kwargs: Any) -> None:
+        """Defer to a trigger that looks at the job for the first time after a while."""
+        _, arguments = trigger.serialize()
+        super().defer(trigger=WorkerJobTrigger(**arguments), **kwargs)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
         """Fail with the program's own last words, if it failed."""
@@ -141,7 +149,7 @@ class ScanOperator(WorkerJobOperator):
             f"--output={worker.results_dir(self.scan_id, self.shard)}",
             f"--timeout={int(context['params']['package_timeout'])}",
         ]
-        if aura_dataset_file(settings.datasets_dir).exists():
+        if (settings.scans_dir / self.scan_id / AURA_DATASET).exists():
             arguments.append(f"--dataset={worker.dataset_dir(self.scan_id)}")
         if worker.cores:
             arguments.append(f"--jobs={worker.cores}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pypi_scan.datasets import aura_dataset_file
+from pypi_scan.datasets.layout import AURA_DATASET
 from pypi_scan.results import RESULT_FILES, ResultsError, ShardSummary, check_results
 from pypi_scan.settings import Settings
 from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
@@ -30,7 +30,7 @@ class WorkerReport(msgspec.Struct):
 
 
 def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
-    """Ship the scripts and the newest aura_dataset to the worker, check it, and return what it says of itself.
+    """Ship the scripts and the scan's aura_dataset to the worker, check it, and return what it says of itself.
 
     Raises WorkerError if the scanner environment is not the pinned one or the disk has no room.
     """
@@ -43,12 +43,10 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
         for path in sorted(SCRIPTS.iterdir()):
             if path.is_file():
                 session.put(path, scripts / path.name)
-        aura_dataset = aura_dataset_file(settings.datasets_dir)
+        aura_dataset = settings.scans_dir / scan_id / AURA_DATASET
         if aura_dataset.exists():
-            session.put(aura_dataset, dataset / aura_dataset.name)
-            session.run(["tar", "-xzf", dataset / aura_dataset.name, "-C", dataset], timeout=600.0)
-        else:
-            log.warning("there is no aura_dataset yet: findings will lack typosquatting and reverse dependencies")
+            session.put(aura_dataset, dataset / AURA_DATASET)
+            session.run(["tar", "-xzf", dataset / AURA_DATASET, "-C", dataset], timeout=600.0)
         options = [f"--requirements={scripts / 'requirements.txt'}", f"--min-free-gb={_MIN_FREE_GB}"]
         output = session.run([worker.python, scripts / "check_worker.py", *options], timeout=120.0)
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()

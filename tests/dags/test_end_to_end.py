@@ -96,7 +96,7 @@ def dataset(first_scan, fetch):
 
 def test_a_sync_that_changed_something_is_followed_by_new_datasets(first_sync):
     sync, regeneration = first_sync
-    assert states(sync) == {"sync": "success", "announce": "success"}
+    assert states(sync) == {"sync": "success", "announce": "success", "acknowledge": "success"}
     assert set(states(regeneration).values()) == {"success"}
 
 
@@ -236,7 +236,7 @@ def test_a_scan_of_the_past_takes_what_was_the_latest_then(first_scan, live, fet
 
 def test_a_sync_without_changes_announces_nothing(first_sync, live):
     before = len(regenerations(live))
-    assert states(live.run("pypi_sync")) == {"sync": "success", "announce": "skipped"}
+    assert states(live.run("pypi_sync")) == {"sync": "success", "announce": "skipped", "acknowledge": "skipped"}
     assert len(regenerations(live)) == before
 
 
@@ -247,6 +247,32 @@ def test_a_new_release_is_synced_and_the_datasets_follow(first_sync, live):
     result = live.airflow.xcom("pypi_sync", tasks[0]["dag_run_id"], "sync")
     assert result["changed"] == 1
     wait_for_regeneration(live, before + 1)
+
+
+def test_a_shard_can_be_cleared_after_the_datasets_have_changed(first_sync, live):
+    tasks = live.run("global_scan", packages=["demo-u*", "demo-t*"], shards=2, publish=False)
+    run_id = tasks[0]["dag_run_id"]
+    before = len(regenerations(live))
+    publish_release(live.world.root / "upstream", "demo-units", "9.1", uploaded=datetime.now(UTC))
+    live.run("pypi_sync")
+    wait_for_regeneration(live, before + 1)
+
+    cleared = live.airflow.request(
+        "POST",
+        "/dags/global_scan/clearTaskInstances",
+        json={
+            "dag_run_id": run_id,
+            "task_ids": [["shards.scan", 0]],
+            "include_downstream": True,
+            "only_failed": False,
+            "dry_run": False,
+        },
+    )
+    assert {task["task_id"] for task in cleared["task_instances"]} >= {"prepare", "shards.prefetch", "shards.scan"}
+    *_, tasks = live.airflow.follow("global_scan", run_id, 300)
+    tried = {(task["task_id"], task["map_index"]): task["try_number"] for task in tasks}
+    assert tried["shards.scan", 0] == 2
+    assert states(tasks)["pack"] == "success"
 
 
 @pytest.mark.parametrize(

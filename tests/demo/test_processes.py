@@ -92,7 +92,7 @@ def test_ports(tmp_path: Path) -> None:
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     with (
-        pytest.raises(FileNotFoundError),
+        pytest.raises(DemoError, match="/nowhere/server is not there"),
         running("server", ["/nowhere/server"], env={}, logs=tmp_path, cwd=tmp_path),
     ):
         raise AssertionError("it does not run")

@@ -1,6 +1,7 @@
 """The demo's SSH worker: who may come in, what it says, and that nothing of it is left."""
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_only_this_machine_can_connect(worker: SSHWorker) -> None:
 
 JOB = """
 mkdir -p pypi-scan/jobs/1
-setsid bash -c 'trap "" TERM; echo -n $$ > pypi-scan/jobs/1/pid; sleep 1000 & wait' </dev/null >/dev/null 2>&1 &
+setsid bash -c "trap '' TERM; echo -n \\$\\$ > '$PWD/pypi-scan/jobs/1/pid'; sleep 1000 & wait" <&- >&- 2>&- &
 """
 
 
@@ -97,6 +98,17 @@ def test_detached_jobs_outlive_their_connection_but_not_the_worker(tmp_path: Pat
         pid = int(pid_file.read_text())
         assert run(worker, f"kill -0 {pid}").exit_status == 0
     wait_for(lambda: not alive(pid))
+
+
+def test_a_number_that_belongs_to_something_else_is_left_alone(tmp_path: Path) -> None:
+    job = tmp_path / "home" / "pypi-scan" / "jobs" / "1"
+    job.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as other:
+        (job / "pid").write_text(str(other.pid))
+        with ssh_worker(tmp_path / "home"):
+            pass
+        assert other.poll() is None
+        other.kill()
 
 
 def test_a_job_that_has_not_written_its_number_yet(tmp_path: Path) -> None:

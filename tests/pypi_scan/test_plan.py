@@ -48,7 +48,7 @@ class Planner:
         self._read_zst = read_zst
 
     def plan(self, as_of: datetime = AS_OF, *, run: str = "run", taken: tuple[str, ...] = (), **asked: Any) -> Plan:
-        return plan_scan(self.mirror, ScanRequest(as_of, **asked), self.scans, run, taken)
+        return plan_scan(self.mirror, ScanRequest(as_of, **asked), self.scans, run, taken=taken)
 
     def packages(self, plan: Plan) -> dict[str, dict[str, Any]]:
         """The lines of all shards by name; each shard is sorted, and every name is there once."""

@@ -15,7 +15,9 @@ import pytest
 from demo.static_server import Response
 from demo.upstream import UpstreamServer, publish_release, remove_project
 from demo.upstream.tree import Tree
+from pypi_scan import sync
 from pypi_scan.mirror import Mirror
+from pypi_scan.names import mirror_path
 from pypi_scan.settings import Settings
 from pypi_scan.sync import (
     BandersnatchLog,
@@ -123,7 +125,7 @@ def test_the_first_sync_brings_everything(synced: tuple[Path, SyncResult], upstr
     assert len(mirror.package_names()) == len(Tree(upstream_tree / "web").serials())
     assert (result.previous_serial, result.serial) == (0, Tree(upstream_tree / "web").last_serial())
     assert mirror.serial() == result.serial
-    assert result.not_found == []
+    assert (result.not_found, result.refused) == (0, 0)
 
 
 def test_nothing_new_changes_nothing(world: World) -> None:
@@ -191,9 +193,53 @@ def test_a_listed_package_without_a_document_is_recorded_and_no_error(world: Wor
     serial = world.publish("demo-units")
     world.server.faults["/pypi/demo-graph/json"] = HTTPStatus.NOT_FOUND
     result = world.sync()
-    assert result.not_found == ["demo-graph"]
+    assert result.not_found == 1
+    left_out = (world.settings.state_dir / "left-out.txt").read_text()
+    assert left_out == f"{serial}\tno JSON document: 'demo-graph'\n"
     assert changed_names(result) == ["demo-units"]
     assert result.serial == serial
+
+
+def test_a_project_name_that_is_a_path_is_refused(world: World, tmp_path: Path) -> None:
+    serial = world.publish("demo-units")
+    tree = Tree(world.tree / "web")
+    hostile = {str(tmp_path / "outside" / "name"): serial, "../../outside": serial, "new\nline": serial}
+    tree.write_index(tree.serials() | hostile, serial)
+    result = world.sync()
+    assert changed_names(result) == ["demo-units"]
+    assert (result.serial, result.refused) == (serial, 3)
+    left_out = (world.settings.state_dir / "left-out.txt").read_text().splitlines()
+    assert len(left_out) == 3
+    assert all(line.startswith(f"{serial}\trefused: not a valid project name: ") for line in left_out)
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_a_release_file_that_would_lie_outside_the_mirror_is_refused(world: World, tmp_path: Path) -> None:
+    serial = world.publish("demo-units")
+    tree = Tree(world.tree / "web")
+    document = tree.read_document("demo-units")
+    good, bad = document["releases"]["99.0"][0], document["releases"]["99.0"][-1]
+    assert good is not bad
+    bad["url"] = "http://upstream.invalid/packages/../../../packages/outside.whl"
+    tree.write_document("demo-units", document)
+    served = world.tree.parent / "packages" / "outside.whl"
+    served.parent.mkdir()
+    served.write_bytes(b"x")
+    result = world.sync()
+    assert (result.serial, result.changed, result.refused) == (serial, 1, 1)
+    assert (
+        "refused: demo-units: path with an unusable component"
+        in (world.settings.state_dir / "left-out.txt").read_text()
+    )
+    served.unlink()
+    assert not list(tmp_path.rglob("outside*"))
+    assert (world.mirror.web / mirror_path(good["url"])).exists()
+
+
+def test_without_the_plugins_that_refuse_nothing_is_synced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "entry_points", list)
+    with pytest.raises(SyncError, match="would not find the plugins refuse_hostile_files, refuse_hostile_names"):
+        world.sync()
 
 
 def test_a_file_that_is_not_what_its_digest_says_fails_the_sync(world: World) -> None:

@@ -1,6 +1,8 @@
+import fcntl
 import functools
 import hashlib
 import json
+import shutil
 import socket
 import subprocess
 import threading
@@ -77,7 +79,7 @@ def test_builds_the_tree_of_a_mirror(shard: Shard, mirror: Mirror, run: Any, tmp
     made = tree(cache)
     assert json.loads(made.pop("web/json/left")) == left["json"]
     assert made.pop("web/json/empty")
-    assert made.pop("missing.jsonl") == b""
+    assert made.pop("missing.jsonl") == made.pop(".lock") == b""
     assert made == {f"web/{path}": data for path, data in tree(shard.web).items()}
 
 
@@ -224,8 +226,10 @@ def test_waits_while_too_many_shards_are_ahead(
 ) -> None:
     shard.add("left", FILES)
     caches = tmp_path / "cache"
-    (caches / "0005").mkdir(parents=True)
-    (caches / "0006").mkdir()
+    for name in ("0004", "0005", "0006"):
+        (caches / name).mkdir(parents=True)
+    for fetched in ("0005", "0006"):  # 0004 failed: it is tried again, and may itself be waiting
+        (caches / fetched / "missing.jsonl").touch()
     start = command(
         worker_python, "prefetch.py", shard=shard.write(), source=mirror.url, cache=caches / "0007", ahead=1
     )
@@ -233,6 +237,24 @@ def test_waits_while_too_many_shards_are_ahead(
         assert process.stderr is not None
         assert "waiting: 2 shards are ahead already, 1 are allowed" in process.stderr.readline()
         assert mirror.asked == []
-        (caches / "0005").rmdir()
+        shutil.rmtree(caches / "0005")
+        assert process.wait(timeout=30) == 0
+    assert len(mirror.asked) == 2
+
+
+def test_a_second_prefetch_of_a_shard_waits_for_the_first(
+    shard: Shard, mirror: Mirror, worker_python: Path, tmp_path: Path
+) -> None:
+    shard.add("left", FILES)
+    cache = tmp_path / "cache" / "0007"
+    cache.mkdir(parents=True)
+    start = command(worker_python, "prefetch.py", shard=shard.write(), source=mirror.url, cache=cache)
+    with (cache / ".lock").open("wb") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        process = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert "waiting: another run works in" in process.stderr.readline()
+        assert mirror.asked == []
+    with process:
         assert process.wait(timeout=30) == 0
     assert len(mirror.asked) == 2

@@ -1,3 +1,4 @@
+import fcntl
 import io
 import json
 import re
@@ -254,6 +255,22 @@ def test_finished_shard_is_not_scanned_again(shard: Shard, scan: Any, tmp_path: 
     done = scan(timeout=800)  # other settings: not the same scan
     assert "finished already" not in done.stderr
     assert json.loads((tmp_path / "output" / "scanner.json").read_text())["settings"]["timeout"] == 800
+
+
+def test_a_second_scan_of_a_shard_waits_for_the_first(shard: Shard, worker_python: Path, tmp_path: Path) -> None:
+    small_shard(shard)
+    output = tmp_path / "output"
+    output.mkdir()
+    start = command(worker_python, "scan_shard.py", shard=shard.file, cache=shard.web.parent, output=output)
+    with (output / ".lock").open("ab") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        process = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert "waiting: another run works in" in process.stderr.readline()
+        assert [path.name for path in output.iterdir()] == [".lock"]
+    with process:
+        assert process.wait(timeout=60) == 0
+    assert len(statuses(output)) == len(shard.packages)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -77,7 +77,9 @@ def jobs(work_dir: Path) -> list[Path]:
 def hold_back_prefetch(work_dir: Path, scanned: Scanned) -> None:
     """Let more shards be ahead than the worker may hold: prefetch waits."""
     for name in ("0101", "0102"):
-        (work_dir / "scans" / scanned.scan_id / "cache" / name).mkdir(parents=True)
+        fetched = work_dir / "scans" / scanned.scan_id / "cache" / name / "missing.jsonl"
+        fetched.parent.mkdir(parents=True)
+        fetched.touch()
 
 
 def test_prefetch_and_scan(
@@ -114,9 +116,7 @@ def test_the_scan_uses_the_cores_and_the_dataset_of_the_worker(
 ) -> None:
     worker = connect()
     assert make(ScanOperator, scanned).arguments(worker, settings, context)[-1] == "--jobs=2"
-    dataset = settings.datasets_dir / "public" / "aura_dataset.tgz"
-    dataset.parent.mkdir(parents=True)
-    dataset.touch()
+    (settings.scans_dir / scanned.scan_id / "aura_dataset.tgz").touch()
     worker = connect(extra={"cores": None})
     assert make(ScanOperator, scanned).arguments(worker, settings, context)[-1] == (
         f"--dataset={worker.dataset_dir(scanned.scan_id)}"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.results import RESULT_FILES
 from pypi_scan.settings import Settings
 from worker_jobs import tasks
@@ -23,8 +22,8 @@ AURA_DATASET = {"reverse_dependencies.json": b"{}", "pypi_stats.json": b""}
 
 
 def write_aura_dataset(settings: Settings) -> None:
-    path = aura_dataset_file(settings.datasets_dir)
-    path.parent.mkdir(parents=True)
+    path = settings.scans_dir / SCAN_ID / "aura_dataset.tgz"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w:gz") as archive:
         for name, content in AURA_DATASET.items():
             info = tarfile.TarInfo(name)
@@ -65,9 +64,9 @@ def test_prepare(
     assert {name: (on_worker / "aura_dataset" / name).read_bytes() for name in AURA_DATASET} == AURA_DATASET
 
 
-def test_prepare_without_an_aura_dataset(worker: Worker, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_prepare_without_an_aura_dataset(worker: Worker, settings: Settings, work_dir: Path) -> None:
     prepare_worker(settings, SCAN_ID)
-    assert "there is no aura_dataset yet" in caplog.text
+    assert not list((work_dir / "scans" / SCAN_ID / "aura_dataset").iterdir())
 
 
 def test_a_scanner_environment_that_is_not_the_pinned_one(
