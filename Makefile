@@ -45,7 +45,7 @@ clean: ## Remove the environments, the demo world and caches
 
 $(CONTROL): requirements.lock pyproject.toml
 	@tools/check_machine.sh
-	@uv=$$(tools/uv.sh) && set -e && echo "setup: control environment .venv (Python 3.12)" && \
+	@uv=$$(tools/uv.sh) && set -e && tools/check_headers.sh $$uv && echo "setup: control environment .venv (Python 3.12)" && \
 	$$uv venv --quiet --allow-existing --python 3.12 .venv && \
 	$$uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock && \
 	$$uv pip install --quiet --python .venv/bin/python --no-deps --editable .
@@ -53,8 +53,7 @@ $(CONTROL): requirements.lock pyproject.toml
 
 $(WORKER): include/scripts/requirements.txt
 	@tools/check_machine.sh
-	@uv=$$(tools/uv.sh) && set -e && echo "setup: scanner environment .venv-worker (Python 3.11)" && \
+	@uv=$$(tools/uv.sh) && set -e && tools/check_headers.sh $$uv && echo "setup: scanner environment .venv-worker (Python 3.11)" && \
 	$$uv venv --quiet --allow-existing --python 3.11 .venv-worker && \
-	tools/check_headers.sh .venv-worker/bin/python && \
 	$$uv pip sync --quiet --python .venv-worker/bin/python --require-hashes include/scripts/requirements.txt
 	@touch $@
