@@ -10,10 +10,10 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup clean
+.PHONY: help demo serve test lint format lock setup bench-scan clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop
 	@.venv/bin/python -m demo run
@@ -40,8 +40,11 @@ lock: ## Write requirements.lock, requirements.txt and include/scripts/requireme
 
 setup: $(CONTROL) $(WORKER) ## Make both Python environments: .venv (control) and .venv-worker (scanner)
 
+bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel and stock Aura (CORPUS=file)
+	@.venv/bin/python bench/scan.py $(if $(CORPUS),--corpus '$(CORPUS)') $(ARGS)
+
 clean: ## Remove the environments, the demo world and caches
-	rm -rf .venv .venv-worker .uv .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-worker .uv .demo .bench .mypy_cache .pytest_cache .ruff_cache
 
 $(CONTROL): requirements.lock pyproject.toml
 	@tools/check_machine.sh

@@ -1,0 +1,113 @@
+"""docs/benchmarks.md: the template page.md, filled from the result."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from detections import NORMALISATIONS
+
+_TEMPLATE = Path(__file__).with_name("page.md")
+_SLOWEST = 10
+_MEANING = {
+    "packages": "given to both sides",
+    "stock_scanned": "packages of which the original gives a result",
+    "identical": "packages with the same detections on both sides",
+    "engine_only": "packages that only the engine can scan",
+    "cpu_ratio": "CPU time, original / engine",
+    "wall_ratio": "wall time, original / engine",
+    "multi_file_cpu_ratio": "CPU time, original / engine, of the releases with several files",
+    "floor_ratio": "CPU time, engine / floor",
+    "peak_ratio": "peak memory, original / engine",
+    "utilisation": "of the given cores busy until the last package starts",
+    "peak_mb": "megabytes, all processes of the engine",
+    "stock_peak_mb": "megabytes, all processes of the original",
+    "stock_cpu_seconds": "seconds, all processes of the original",
+    "engine_cpu_seconds": "seconds, all processes of the engine",
+    "stock_wall_seconds": "seconds, the original",
+    "engine_wall_seconds": "seconds, the engine",
+    "floor_cpu_seconds": "seconds",
+}
+
+Row = dict[str, Any]
+
+
+def render(result: dict[str, Any]) -> str:
+    """Return the page about `result`, the content of scan.json."""
+    rows: list[Row] = result["packages"]
+    slowest = sorted(rows, key=lambda row: -row["engine"]["cpu_seconds"])[:_SLOWEST]
+    summary = result["summary"]
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        scope=_scope(result),
+        summary=_lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in _MEANING.items()),
+        rounds=result["settings"]["rounds"],
+        normalisations=_lines(f"- {name}: {reason}" for name, reason in NORMALISATIONS.items()),
+        left_out=", ".join(
+            f"{sum(row[side]['left_out'] for row in rows)} of the {side}" for side in ("original", "engine")
+        ),
+        differences=_differences(rows),
+        slowest=_lines(map(_slow, slowest)),
+        packages=_lines(map(_package, rows)),
+    )
+
+
+def _scope(result: dict[str, Any]) -> str:
+    rows, settings = result["packages"], result["settings"]
+    files, size = sum(row["files"] for row in rows), sum(row["bytes"] for row in rows)
+    several = sum(row["files"] > 1 for row in rows)
+    legs = [leg for side in result["legs"].values() for leg in side]
+    elsewhere = sum(leg["elsewhere"] * leg["wall_seconds"] for leg in legs) / sum(leg["wall_seconds"] for leg in legs)
+    sentences = (
+        f"The last run: {len(rows)} of the {settings['corpus_packages']} packages of `{settings['corpus']}`,",
+        f"{files} files, {size / 1e6:.1f} MB, {several} releases with several files;",
+        f"{settings['cores']} cores ({settings['machine']}), Python {settings['python']}.",
+        f"Other processes of the machine kept {elsewhere:.1f} cores busy meanwhile:",
+        "wall time and utilisation are the worse for it.",
+    )
+    return _lines(sentences)
+
+
+def _left_out(rows: list[Row], side: str) -> int:
+    return sum(row[side]["left_out"] for row in rows)
+
+
+def _differences(rows: list[Row]) -> str:
+    lines = []
+    for row in rows:
+        if row["identical"] is False:
+            sides = (("original", row["only_original"]), ("engine", row["only_engine"]))
+            texts = (f"only the {side}: {_counts(found['by_type'])}" for side, found in sides if found["by_type"])
+            lines.append(f"- {row['name']}: {'; '.join(texts)}")
+        elif row["identical"] is None:
+            failed = [side for side in ("original", "engine") if not row[side]["scanned"]]
+            reasons = (f"the {side} gives no result ({row[side]['reason']})" for side in failed)
+            lines.append(f"- {row['name']}: {'; '.join(reasons)}")
+    return _lines(lines) or "Nothing."
+
+
+def _counts(by_type: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in Counter(by_type).most_common())
+
+
+def _slow(row: Row) -> str:
+    floor = f"{row['floor']['cpu_seconds']:.2f}"
+    return f"| {row['name']} | {row['files']} | {_costs(row)} | {floor} | {row['engine']['peak_mb']:.0f} |"
+
+
+def _package(row: Row) -> str:
+    same = {True: "yes", False: "no", None: ""}[row["identical"]]
+    return f"| {row['name']} {row['version']} | {row['files']} | {row['detections']} | {same} | {_costs(row)} |"
+
+
+def _costs(row: Row) -> str:
+    ratio = f"{row['ratio']['cpu']:.1f}" if row["ratio"] and row["ratio"]["cpu"] else ""
+    return f"{row['original']['cpu_seconds']:.1f} | {row['engine']['cpu_seconds']:.1f} | {ratio}"
+
+
+def _figure(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(lines)
