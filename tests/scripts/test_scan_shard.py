@@ -261,7 +261,7 @@ def test_a_second_scan_of_a_shard_waits_for_the_first(shard: Shard, worker_pytho
     small_shard(shard)
     output = tmp_path / "output"
     output.mkdir()
-    start = command(worker_python, "scan_shard.py", shard=shard.file, cache=shard.web.parent, output=output)
+    start = command(worker_python, "scan_shard.py", shard=shard.write(), cache=shard.web.parent, output=output)
     with (output / ".lock").open("ab") as first:
         fcntl.flock(first, fcntl.LOCK_EX)
         process = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
