@@ -28,7 +28,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec.structs import asdict
 
 from cdn_connection import cdn_from_connection
-from dag_defaults import DEFAULT_ARGS, Tag
+from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.index import load_index, published_scan_ids, write_index
 from pypi_scan.mirror import Mirror
@@ -87,7 +87,7 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 3 1 * *", timezone="UTC"),
+    schedule=CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

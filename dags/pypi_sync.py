@@ -18,13 +18,13 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dag_defaults import DEFAULT_ARGS, PYPI_MIRROR, Tag
+from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, PYPI_MIRROR, Tag
 from pypi_scan.settings import Settings
 from pypi_scan.sync import acknowledge_changes, sync_mirror
 
 
 @dag(
-    schedule=CronTriggerTimetable("17 * * * *", timezone="UTC"),
+    schedule=CronTriggerTimetable("17 * * * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,

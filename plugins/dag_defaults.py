@@ -17,6 +17,9 @@ DEFAULT_ARGS = {
     "execution_timeout": timedelta(hours=2),
 }
 
+NOT_AT_ONCE = timedelta(0)
+"""For `run_immediately`: a date that passed before a DAG was unpaused, however shortly, is not run."""
+
 PYPI_MIRROR = Asset(name="pypi_mirror", uri="x-pypi-mirror://local", group="mirror")
 """The mirror changed. Extra: ``serial``, ``changed`` (number of packages), ``changed_list`` (file of their names)."""
 
