@@ -25,6 +25,20 @@ class Live:
         *_, tasks = self.airflow.follow(dag_id, run_id, RUN_SECONDS)
         return tasks
 
+    def sync(self) -> list[dict]:
+        """Sync, and return the task instances of the run that announced what upstream has changed.
+
+        That is the triggered run, or one of the schedule that was there a moment before.
+        """
+        earlier = {run["dag_run_id"] for run in self.airflow.runs("pypi_sync")}
+        self.run("pypi_sync")
+        for run in self.airflow.runs("pypi_sync"):
+            tasks = self.airflow.task_instances("pypi_sync", run["dag_run_id"])
+            announced = any(task["task_id"] == "announce" and task["state"] == "success" for task in tasks)
+            if announced and run["dag_run_id"] not in earlier:
+                return tasks
+        raise AssertionError("no sync announced a change")
+
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:

@@ -72,7 +72,7 @@ def upstream(live):
 
 @pytest.fixture(scope="module")
 def first_sync(live):
-    tasks = live.run("pypi_sync")
+    tasks = live.sync()
     return tasks, wait_for_regeneration(live, 1)
 
 
@@ -243,7 +243,7 @@ def test_a_sync_without_changes_announces_nothing(first_sync, live):
 def test_a_new_release_is_synced_and_the_datasets_follow(first_sync, live):
     before = len(regenerations(live))
     publish_release(live.world.root / "upstream", "demo-units", "9.0", uploaded=datetime.now(UTC))
-    tasks = live.run("pypi_sync")
+    tasks = live.sync()
     result = live.airflow.xcom("pypi_sync", tasks[0]["dag_run_id"], "sync")
     assert result["changed"] == 1
     wait_for_regeneration(live, before + 1)
@@ -254,7 +254,7 @@ def test_a_shard_can_be_cleared_after_the_datasets_have_changed(first_sync, live
     run_id = tasks[0]["dag_run_id"]
     before = len(regenerations(live))
     publish_release(live.world.root / "upstream", "demo-units", "9.1", uploaded=datetime.now(UTC))
-    live.run("pypi_sync")
+    live.sync()
     wait_for_regeneration(live, before + 1)
 
     cleared = live.airflow.request(
