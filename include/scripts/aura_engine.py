@@ -6,18 +6,15 @@ getting the same record every time, is replaced here at run time, each with its 
 the process for good: it belongs into a child process that does nothing else.
 """
 
-import gzip
+import functools
 import importlib.metadata
-import lzma
 import mimetypes
 import os
 import re
 import socket
 import tempfile
-import zipfile
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -57,7 +54,7 @@ from aura import (  # type: ignore[import-untyped]  # noqa: E402
     utils,
     worker_executor,
 )
-from aura.analyzers import archive, data_finder, fs_struct, requirements_analyzer  # type: ignore[import-untyped]  # noqa: E402
+from aura.analyzers import fs_struct, requirements_analyzer  # type: ignore[import-untyped]  # noqa: E402
 from aura.analyzers.python.visitor import Visitor  # type: ignore[import-untyped]  # noqa: E402
 from aura.exceptions import MissingFile, NoSuchPackage, NoSuchRepository  # type: ignore[import-untyped]  # noqa: E402
 from aura.output import json as json_output  # type: ignore[import-untyped]  # noqa: E402
@@ -65,11 +62,12 @@ from aura.output.base import ScanOutputBase  # type: ignore[import-untyped]  # n
 from aura.uri_handlers.base import ScanLocation, URIHandler  # type: ignore[import-untyped]  # noqa: E402
 from requests.exceptions import HTTPError  # type: ignore[import-untyped]  # noqa: E402
 
+import acceleration  # noqa: E402
+import robust_aura  # noqa: E402
 from datasets import Datasets  # noqa: E402
 
 VERSION = importlib.metadata.version("aura-security")
 LIBMAGIC = str(magic.version())  # type: ignore[no-untyped-call]
-ARCHIVES: tuple[str, ...] = archive.SUPPORTED_MIME
 to_json: Callable[[object], object] = utils.json_encoder
 """Aura's own way to turn what is not JSON into what is."""
 
@@ -91,16 +89,16 @@ def popular_threshold() -> int:
     return int(typos.threshold_or_default(None))
 
 
-def prepare(web: Path, datasets: Datasets | None) -> None:
+def prepare(web: Path, datasets: Datasets | None, *, stock: bool = False) -> None:
     """Load all that a scan needs and would load itself, and put the replacements in place.
 
     `web` is the ``web/`` directory of the mirror tree to scan from. Without `datasets` Aura reports no popularity.
+    With `stock` it is not made faster.
     """
     mirror.LocalMirror._mirror_path = web
     _stay_offline()
     _know(datasets)
     _repeat_exactly(web)
-    _survive_bad_input()
     URIHandler.load_handlers()
     ScanOutputBase.from_uri("json")
     plugins.load_entrypoint("aura.input_hooks")
@@ -111,6 +109,9 @@ def prepare(web: Path, datasets: Datasets | None) -> None:
     patterns = config.SEMANTIC_RULES.get("patterns", [])
     cache.ASTPatternCache._AST_PATTERN_CACHE = tuple(map(pattern_matching.ASTPattern, patterns))
     magic.from_buffer(b"loads the database", mime=True)
+    if not stock:
+        acceleration.apply(VERSION)
+    robust_aura.apply()  # last: it wraps what is loaded and replaced by now
 
 
 def scan(name: str, document: dict[str, Any]) -> Scan:
@@ -233,6 +234,7 @@ class _RelativePattern:
 
 
 def _repeat_exactly(web: Path) -> None:
+    @functools.lru_cache(16)  # Aura asks for the same path once a pattern
     def relative(path: PurePath) -> PurePath:
         if path.is_relative_to(web):
             return path.relative_to(web)
@@ -252,10 +254,6 @@ def _repeat_exactly(web: Path) -> None:
         os.mkdir(path, 0o700)  # noqa: PTH102
         return path
 
-    def walk(location: str | Path) -> Iterable[Path]:
-        # The order of a directory is the file system's own.
-        return sorted(path for path in Path(location).absolute().rglob("*") if not path.is_dir())
-
     match = pattern_matching.FilePatternMatcher.match
 
     def match_relative(matcher: object, location: Any) -> Any:
@@ -264,38 +262,6 @@ def _repeat_exactly(web: Path) -> None:
 
     worker_executor.AuraExecutor = _Inline
     tempfile.mkdtemp = mkdtemp  # type: ignore[assignment]
-    utils.walk = walk
     pattern_matching.FilePatternMatcher.match = match_relative
     requirements_analyzer.FILENAME = _RelativePattern(requirements_analyzer.FILENAME, relative)
     mimetypes.init(files=[])  # not this machine's /etc/mime.types
-
-
-def _survive_bad_input() -> None:
-    extract = archive.extract
-    export_blob = data_finder.DataFinder._DataFinder__export_blob
-
-    def extract_or_bad(location: Any, destination: str) -> Iterator[Any]:
-        # Aura reports an archive that cannot be read, but knows only some of the ways in which archives are broken.
-        try:
-            yield from extract(location=location, destination=destination)
-        except RecursionError:
-            raise
-        except (
-            zlib.error,
-            lzma.LZMAError,
-            gzip.BadGzipFile,
-            RuntimeError,
-        ) as error:  # RuntimeError: encrypted, unknown
-            raise zipfile.BadZipFile(str(error)) from error
-
-    def export_any_blob(finder: object, blob: str | bytes, context: object) -> Any:
-        # Lone surrogates in a string literal cannot be written as text.
-        if isinstance(blob, str):
-            try:
-                blob.encode()
-            except UnicodeEncodeError:
-                blob = blob.encode("utf-8", "surrogatepass")
-        return export_blob(finder, blob, context)
-
-    archive.extract = extract_or_bad
-    data_finder.DataFinder._DataFinder__export_blob = export_any_blob

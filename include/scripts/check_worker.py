@@ -1,7 +1,8 @@
 """Check that this machine can scan: the scanner environment is the pinned one, libmagic loads, there is room.
 
-Prints one JSON line: {"python", "cores", "memory_bytes", "free_bytes", "aura"}. `free_bytes` is of the disk this
-program lies on, which is where a worker's caches and results go too.
+Prints one JSON line: {"python", "cores", "memory_bytes", "free_bytes", "aura", "isolation"}. `free_bytes` is of the
+disk this program lies on, which is where a worker's caches and results go too; `isolation` says in words what the
+kernel grants of what scans are to be shut in with.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import isolation
 import program
 from program import ProgramError
 
@@ -89,6 +91,7 @@ def main() -> None:
         "memory_bytes": memory_bytes(),
         "free_bytes": free,
         "aura": pins.get("aura-security"),
+        "isolation": isolation.describe(isolation.refused()),
     }
     print(json.dumps(found))
 

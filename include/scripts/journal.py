@@ -12,6 +12,15 @@ from typing import Any
 import jsonl
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Journal:
     """The journal at `path` of a scan of `subject` (a plain dict, compared as a whole)."""
 
@@ -24,6 +33,7 @@ class Journal:
         """Forget every entry."""
         self.entries = []
         jsonl.write_atomic(self._path, [jsonl.line(self._subject)])
+        sync(self._path.parent)
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add `entry`; it is on the disk when this returns."""

@@ -3,9 +3,7 @@
 import errno
 import json
 import signal
-import tarfile
 import traceback
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,26 @@ from shard import Package, ReleaseFile
 
 MAX_RECORD_BYTES = 128 * 1024**2  # the parent reads each record, and so does everybody after it
 _MAX_REASON = 300  # characters
-WITH_RECORD = ("ok", "corrupt")
+_GRAVITY = ("too_large", "corrupt", "skipped")  # which of several is the status
+_WITH_RECORD = ("ok", "corrupt", "skipped", "too_large")
 _WITHOUT_RECORD = ("memory", "too_large", "crash")
 _TOO_LARGE = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
-# What is always an archive the scanner can open. Aura does not open others, such as .tar.xz or .exe.
-_ARCHIVE_SUFFIXES = (".whl", ".zip", ".egg", ".tar.gz", ".tgz", ".tar.bz2", ".tbz")
+# What is always an archive the scanner can open; .exe, .rpm and the like are not.
+_ARCHIVE_SUFFIXES = (".whl", ".zip", ".egg", ".tar", ".tgz", ".tbz", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+# Why a scanner leaves parts of an archive packed: Aura's word first, then those of unpack.py.
+_NO_ROOM = ("file_size_exceeded", "total_size_exceeded", "too_many_members")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The `status` of a package's status line and, unless all is well, the `reason` for it, one sentence."""
+    """The `status` of a package's status line and, unless all is well, the `reason` for it, one sentence.
+
+    `record`: there is a record all the same, of what was found.
+    """
 
     status: str
     reason: str | None = None
+    record: bool = False
 
     def write(self, path: Path) -> None:
         """Leave the outcome for the parent."""
@@ -60,22 +65,35 @@ def missing_files(package: Package, present: tuple[ReleaseFile, ...]) -> Outcome
     return Outcome("missing_file", f"{len(missing)} of {len(package.files)} files are not there, first {missing[0]}")
 
 
-def of_record(record: dict[str, Any], files: tuple[ReleaseFile, ...], archives: tuple[str, ...], web: Path) -> Outcome:
-    """Return ``corrupt`` if one of `files` could not be opened as an archive, else ``ok``.
+def of_record(record: dict[str, Any], files: tuple[ReleaseFile, ...]) -> Outcome:
+    """Return what `record` says of how complete it is.
 
-    `archives` are the MIME types that the scanner opens, `web` is the mirror tree that the files lie in.
+    That is ``too_large`` if something stayed packed for want of room, ``corrupt`` if one of `files` is damaged,
+    ``skipped`` if one of them is of a kind that cannot be unpacked, else ``ok``.
     """
-    by_path = {file.path: file for file in files}
-    for detection in record["detections"]:
-        path, extra = detection.get("location"), detection.get("extra", {})
-        if path not in by_path:
-            continue
-        if detection["type"] == "ArchiveAnomaly" and extra.get("reason") == "archive_read_error":
-            return Outcome("corrupt", _sentence(f"{path} cannot be read as an archive: {extra.get('exc_message')}"))
-        unopened = detection["type"] == "FileStats" and extra.get("mime") not in archives
-        if unopened and path.endswith(_ARCHIVE_SUFFIXES) and not _is_archive(web / path):
-            return Outcome("corrupt", f"{path} is not an archive")
-    return Outcome("ok")
+    paths = {file.path for file in files}
+    anomalies = [
+        (detection.get("location"), detection.get("extra", {}))
+        for detection in record["detections"]
+        if detection["type"] == "ArchiveAnomaly"
+    ]
+    found = []
+    for path, extra in anomalies:
+        reason = extra.get("reason")
+        if reason in _NO_ROOM:
+            found.append(Outcome("too_large", _sentence(f"{path} is not unpacked whole: {reason}"), record=True))
+        elif path in paths and reason == "archive_read_error":
+            message = f"{path} cannot be read as an archive: {extra.get('exc_message')}"
+            found.append(Outcome("corrupt", _sentence(message), record=True))
+        elif path in paths and reason == "unknown_format":
+            status = "corrupt" if path.endswith(_ARCHIVE_SUFFIXES) else "skipped"
+            found.append(Outcome(status, _sentence(f"{path} is no archive that can be unpacked"), record=True))
+    return min(found, key=lambda outcome: _GRAVITY.index(outcome.status), default=Outcome("ok", record=True))
+
+
+def ends_scan(error: BaseException) -> bool:
+    """Return whether a scan must not go on after `error`: there is no memory or no room on the disk."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in (*_TOO_LARGE, errno.ENOMEM))
 
 
 def of_error(error: BaseException, places: tuple[Path, ...]) -> Outcome:
@@ -87,7 +105,7 @@ def of_error(error: BaseException, places: tuple[Path, ...]) -> Outcome:
     reason = f"{type(error).__name__}{where}: {message}"
     for place in places:
         reason = reason.replace(f"{place}/", "")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Outcome("memory", _sentence(f"needed more memory than it is allowed: {reason}"))
     if isinstance(error, OSError) and error.errno in _TOO_LARGE:
         return Outcome("too_large", _sentence(f"unpacks to more than it is allowed: {reason}"))
@@ -98,16 +116,19 @@ def of_child(ended: Ended, limits: Limits, left: Path) -> Outcome:
     """Return the outcome of a child: what it left in the file `left`, or what its end tells."""
     if ended.timed_out:
         return Outcome("timeout", f"not finished after {limits.seconds:g} seconds")
+    if ended.signal == signal.SIGXCPU or (ended.signal == signal.SIGKILL and ended.cpu_seconds > limits.cpu_seconds):
+        return Outcome("timeout", f"not finished after {limits.cpu_seconds:g} seconds of CPU time")
     if ended.signal == signal.SIGKILL:
         return Outcome("memory", "killed by the kernel (SIGKILL), most likely because memory ran out")
     if ended.signal:
         return Outcome("crash", f"died of {signal.Signals(ended.signal).name}")
     try:
         entry = json.loads(left.read_bytes())
-        outcome = Outcome(str(entry["status"]), None if entry["reason"] is None else _sentence(str(entry["reason"])))
+        reason = None if entry["reason"] is None else _sentence(str(entry["reason"]))
+        outcome = Outcome(str(entry["status"]), reason, record=ended.exit_code == 0)
     except (OSError, ValueError, KeyError, TypeError):
         return Outcome("crash", f"left nothing behind and exited with {ended.exit_code}")
-    if outcome.status not in (WITH_RECORD if ended.exit_code == 0 else _WITHOUT_RECORD):
+    if outcome.status not in (_WITH_RECORD if outcome.record else _WITHOUT_RECORD):
         return Outcome("crash", f"exited with {ended.exit_code}")
     return outcome
 
@@ -125,13 +146,6 @@ def read_record(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(record.get("detections"), list) or not isinstance(record.get("score"), int):
         raise NoRecordError("crash", "left a record without detections or score")
     return record
-
-
-def _is_archive(path: Path) -> bool:
-    try:
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
-    except (OSError, EOFError, ValueError):
-        return False
 
 
 def _sentence(text: str) -> str:

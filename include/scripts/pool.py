@@ -1,38 +1,51 @@
-"""One forked process a task, a few at a time, each bounded in time, memory and file size.
+"""One forked process a task, a few at a time, each bounded in time, CPU time, memory and file size.
 
-The parent has everything imported and loaded, so a child starts in milliseconds and what it does to its memory is gone
-with it. There is no queue and no pipe: a child leaves its result in files, and all the parent learns is how it ended.
+As many run as asked for, fewer while memory is short. The parent has everything imported and loaded, so a child starts
+in milliseconds and what it does to its memory is gone with it. There is no queue and no pipe: a child leaves its result
+in files, and all the parent learns is how it ended.
 """
 
 import contextlib
 import ctypes
+import math
 import os
 import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
+
+import memory
+from memory import Advice
 
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 _TICK = 1.0  # seconds between two returns to the caller while nothing ends
+_OWN_CHILDREN = Path("/proc/thread-self/children")
 _libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use: wall-clock `seconds`, bytes of address space, bytes of any one file it writes."""
+    """What one child may use: wall-clock `seconds`, `cpu_seconds` (rounded up to whole ones), bytes of address space,
+    bytes of any one file it writes.
+    """
 
     seconds: float
+    cpu_seconds: float
     memory_bytes: int
     file_bytes: int
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended. `started` is in seconds since the epoch, `signal` is 0 if it exited by itself."""
+    """How a child ended. `started` is in seconds since the epoch, `signal` is 0 if it exited by itself.
+
+    `postponed`: it was killed because memory was short, and the task is started again later.
+    """
 
     started: float
     seconds: float
@@ -41,6 +54,7 @@ class Ended:
     exit_code: int
     signal: int
     timed_out: bool
+    postponed: bool
 
 
 @dataclass
@@ -49,37 +63,61 @@ class _Child(Generic[T]):
     pid: int
     started: float
     began: float  # monotonic
-    killed: bool = False
+    overdue: bool = False  # and killed for it
+    postponed: bool = False  # and killed for that
 
 
 class ForkPool(Generic[T]):
-    """Runs `work(task)` in children, `jobs` at a time. `work` says how it went by what it leaves in files."""
+    """Runs `work(task)` in children, `jobs` at a time. `work` says how it went by what it leaves in files.
 
-    def __init__(self, work: Callable[[T], None], jobs: int, limits: Limits) -> None:
+    No other is started while less than `memfree` bytes are `available`, and the youngest is killed, to be started
+    again later, while less than half of it is; but one always runs.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], None],
+        jobs: int,
+        limits: Limits,
+        memfree: int = 0,
+        available: Callable[[], float] = memory.available,
+    ) -> None:
         self._work = work
         self._jobs = jobs
         self.limits = limits
+        self._memfree = memfree
+        self._available = available
         self._children: dict[int, _Child[T]] = {}
+        self._strangers: set[int] = set()  # children of this process that are not of the pool
 
     def run(self, tasks: Sequence[T]) -> Iterator[tuple[T, Ended] | None]:
         """Yield every task with how its child ended, in the order they end, and None about every second.
 
-        When the caller stops early, or an exception passes, all children are killed.
+        A postponed task comes more than once. When the caller stops early, or an exception passes, all children are
+        killed.
         """
         waiting = list(reversed(tasks))
+        self._strangers = _own_children()
+        # What a child leaves behind becomes a child of this process and not of init, wherever it has moved to.
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # sigtimedwait needs it blocked
         try:
             while waiting or self._children:
-                while waiting and len(self._children) < self._jobs:
+                while waiting and len(self._children) < self._jobs and self._advice() is Advice.START:
                     self._start(waiting.pop())
                 signal.sigtimedwait({signal.SIGCHLD}, self._patience())
                 self._kill_overdue()
+                if self._advice() is Advice.KILL:
+                    self._postpone_youngest()
                 for child in [child for child in self._children.values() if _has_ended(child.pid)]:
-                    yield child.task, self._reap(child)
+                    ended = self._reap(child)
+                    yield child.task, ended
+                    if ended.postponed:
+                        waiting.append(child.task)
                 yield None
         finally:
             for child in list(self._children.values()):
-                _kill_group(child.pid)
+                _kill(child.pid)
                 self._reap(child)
             signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
@@ -111,26 +149,41 @@ class ForkPool(Generic[T]):
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
+        cpu_seconds = math.ceil(self.limits.cpu_seconds)
+        _lower(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)  # SIGXCPU, so that it tells; then SIGKILL
         _lower(resource.RLIMIT_AS, self.limits.memory_bytes)
         _lower(resource.RLIMIT_FSIZE, self.limits.file_bytes)
         _lower(resource.RLIMIT_CORE, 0)
 
+    def _advice(self) -> Advice:
+        return memory.advice(self._available(), self._memfree, len(self._children))
+
     def _patience(self) -> float:
-        ends = [child.began + self.limits.seconds for child in self._children.values() if not child.killed]
+        ends = [child.began + self.limits.seconds for child in self._children.values() if not child.overdue]
         return max(0.0, min([_TICK, *(end - time.monotonic() for end in ends)]))
 
     def _kill_overdue(self) -> None:
         for child in self._children.values():
-            if not child.killed and time.monotonic() - child.began >= self.limits.seconds:
-                child.killed = not _has_ended(child.pid)
-                _kill_group(child.pid)
+            if not child.overdue and time.monotonic() - child.began >= self.limits.seconds:
+                child.overdue = not _has_ended(child.pid)
+                _kill(child.pid)
+
+    def _postpone_youngest(self) -> None:
+        child = max(self._children.values(), key=lambda child: child.began)
+        if not child.overdue and not _has_ended(child.pid):
+            child.postponed = True
+            _kill(child.pid)
 
     def _reap(self, child: _Child[T]) -> Ended:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        _kill_group(child.pid)  # what it started; the dead child itself still holds the number of the group
+        _kill(child.pid)  # what it started; the dead child itself still holds the number of the group
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.monotonic() - child.began
         del self._children[child.pid]
+        while orphans := _own_children() - self._strangers - self._children.keys():
+            for orphan in orphans:
+                _kill(orphan)
+                os.waitpid(orphan, 0)
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         return Ended(
             started=child.started,
@@ -139,7 +192,8 @@ class ForkPool(Generic[T]):
             peak_memory_bytes=usage.ru_maxrss * 1024,
             exit_code=0 if number else os.WEXITSTATUS(status),
             signal=number,
-            timed_out=child.killed and number == signal.SIGKILL,
+            timed_out=child.overdue and number == signal.SIGKILL,
+            postponed=child.postponed and number == signal.SIGKILL,
         )
 
 
@@ -147,14 +201,24 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+def _kill(pid: int) -> None:
+    """Kill a process, which may have ended, and the group it leads, if any."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
 
 
-def _lower(which: int, limit: int) -> None:
-    """Set both limits, never above the hard limit that is in force."""
-    _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(which, (limit, limit))
+def _own_children() -> set[int]:
+    try:
+        return {int(pid) for pid in _OWN_CHILDREN.read_text(encoding="ascii").split()}
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN; the group of each child was killed even so
+        return set()
+
+
+def _lower(which: int, soft: int, hard: int | None = None) -> None:
+    """Set both limits, `hard` as `soft` unless given, never above the hard limit that is in force."""
+    _, most = resource.getrlimit(which)
+    limits = (soft, soft if hard is None else hard)
+    if most != resource.RLIM_INFINITY:
+        limits = (min(limits[0], most), min(limits[1], most))
+    resource.setrlimit(which, limits)

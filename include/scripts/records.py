@@ -6,7 +6,9 @@ directories, on time or on the order in which things happened.
 
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +78,35 @@ def make_record(
     return record
 
 
-def pack(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Compress lines into zstd frames that each hold whole lines; yields one frame at a time, at least one."""
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=True)
+def pack(lines: Iterable[bytes], threads: int) -> Iterator[bytes]:
+    """Compress lines into zstd frames that each hold whole lines; yields one frame at a time, at least one.
+
+    As many frames as there are `threads` are compressed at a time; the bytes are the same with any number.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[bytes]] = deque()
+        for frame in _frames(lines):
+            waiting.append(pool.submit(_compress, frame))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _frames(lines: Iterable[bytes]) -> Iterator[bytes]:
     frame, size, frames = [], 0, 0
     for line in lines:
         frame.append(line)
         size += len(line)
         if size >= _FRAME:
-            yield compressor.compress(b"".join(frame))
+            yield b"".join(frame)
             frame, size, frames = [], 0, frames + 1
     if frame or not frames:
-        yield compressor.compress(b"".join(frame))
+        yield b"".join(frame)
+
+
+def _compress(frame: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=True).compress(frame)
 
 
 def _plain(value: Any, text: Callable[[str], str], to_json: Callable[[object], object]) -> Any:

@@ -1,9 +1,9 @@
 """Scan the packages of one shard with Aura.
 
-A parent process loads Aura once and forks a child for every package, a few at a time. A child that takes too long, too
-much memory or fails otherwise is one package lost, never more. A run that was killed goes on where it was when it is
-started again. The results appear in OUTPUT at the end, each file whole: ``records.jsonl.zst``, ``status.jsonl``,
-``joblog.txt`` and ``scanner.json``; ``OUTPUT/.work`` holds what is under way.
+A parent process loads Aura once and forks a child for every package, a few at a time, the costly ones first. A child
+that takes too long, too much memory or fails otherwise is one package lost, never more. A run that was killed goes on
+where it was when it is started again. The results appear in OUTPUT at the end, each file whole: ``records.jsonl.zst``,
+``status.jsonl``, ``joblog.txt`` and ``scanner.json``; ``OUTPUT/.work`` holds what is under way.
 """
 
 import argparse
@@ -18,18 +18,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cost
+import isolation
 import joblog
 import jsonl
 import outcome
 import program
 import records
 from datasets import load_datasets
-from journal import Journal
+from journal import Journal, sync
 from mirror_view import visible_document
 from outcome import Outcome
 from pool import Ended, ForkPool, Limits
@@ -81,7 +84,7 @@ class Workspace:
         self._jobs = self._work / "jobs"
         self._records = self._work / "records"
         _remove(self._jobs)
-        self._jobs.mkdir(parents=True)
+        self._work.mkdir(parents=True, exist_ok=True)
         self._journal = Journal(self._work / "journal.jsonl", subject)
 
     def finished(self, total: int) -> bool:
@@ -91,6 +94,7 @@ class Workspace:
 
     def resume(self) -> set[str]:
         """Make ready to scan; return the names of the packages that an earlier run has finished."""
+        self._jobs.mkdir()
         self._records.mkdir(exist_ok=True)
         statuses = [entry["status"] for entry in self._journal.entries]
         if not all(self._record(status["name"]).is_file() for status in statuses if status["record"]):
@@ -113,7 +117,9 @@ class Workspace:
         package, size = job.package, 0
         if record is not None:
             size = job.record.stat().st_size
+            sync(job.record)  # a record is on the disk, with its name, before the journal says so
             job.record.replace(self._record(package.name))
+            sync(self._records)
         status = {
             "name": jsonl.clean(package.name),
             "version": package.version,
@@ -129,6 +135,10 @@ class Workspace:
         }
         row = joblog.row(package.seq, package.name, ended, size) if ended else None
         self._journal.append({"status": status, "joblog": row})
+        self.clear(job)
+
+    def clear(self, job: Job) -> None:
+        """Remove what a child has left."""
         _remove(job.directory)
 
     def crashes(self) -> list[str]:
@@ -137,11 +147,11 @@ class Workspace:
         crashed = [str(status["reason"]) for status in tried if status["status"] == "crash"]
         return crashed if len(crashed) == len(tried) else []
 
-    def write_results(self, scanner: dict[str, Any]) -> None:
-        """Write the four result files; `scanner` is the content of the last."""
+    def write_results(self, scanner: dict[str, Any], threads: int) -> None:
+        """Write the four result files; `scanner` is the content of the last. `threads` compress the records."""
         entries = sorted(self._journal.entries, key=lambda entry: str(entry["status"]["name"]))
         with_record = (entry["status"]["name"] for entry in entries if entry["status"]["record"])
-        frames = records.pack(self._record(name).read_bytes() for name in with_record)
+        frames = records.pack((self._record(name).read_bytes() for name in with_record), threads)
         jsonl.write_atomic(self._output / "records.jsonl.zst", frames)
         jsonl.write_atomic(self._output / "status.jsonl", (jsonl.line(entry["status"]) for entry in entries))
         rows = (entry["joblog"] for entry in self._journal.entries if entry["joblog"] is not None)
@@ -158,9 +168,17 @@ class Workspace:
 
 
 def scan_packages(
-    packages: list[Package], workspace: Workspace, pool: ForkPool[Job], web: Path, progress: Progress
+    packages: list[Package],
+    workspace: Workspace,
+    pool: ForkPool[Job],
+    web: Path,
+    history: Mapping[str, float],
+    progress: Progress,
 ) -> None:
-    """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns."""
+    """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns.
+
+    `history` is what is known of the CPU seconds that their scans take.
+    """
     scans = []
     for package in packages:
         job = workspace.job(package, web)
@@ -169,14 +187,19 @@ def scan_packages(
             scans.append(job)
         else:
             _report(workspace, progress, job, result)
+    scans.sort(key=lambda job: cost.predicted(job.package.name, job.files, history), reverse=True)
     for event in pool.run(scans):
         if event is None:
             progress.tick()
             continue
         job, ended = event
+        if ended.postponed:
+            log.info("%r: put off, memory is short", job.package.name)
+            workspace.clear(job)
+            continue
         result = outcome.of_child(ended, pool.limits, job.outcome)
         record = None
-        if result.status in outcome.WITH_RECORD:
+        if result.record:
             try:
                 record = outcome.read_record(job.record, job.package.name)
             except outcome.NoRecordError as error:
@@ -187,15 +210,17 @@ def scan_packages(
         _report(workspace, progress, job, result, ended, record)
 
 
-def scan_in_child(engine: ModuleType, web: Path, job: Job) -> None:
+def scan_in_child(engine: ModuleType, web: Path, unconfined: Collection[str], job: Job) -> None:
     """Scan one package, in a process of its own, and leave the record and the outcome in the directory of `job`.
 
-    Raises what Aura raises, after leaving the outcome.
+    `unconfined` names what the kernel refuses of what isolation.py shuts it in with. Raises what Aura raises, after
+    leaving the outcome.
     """
     job.temporary.mkdir(parents=True)
     os.chdir(job.directory)
     tempfile.tempdir = str(job.temporary)
     try:
+        isolation.confine(job.directory, unconfined)
         found = engine.scan(job.package.name, visible_document(job.package, job.files))
         if peak_memory() > NEARLY * resource.getrlimit(resource.RLIMIT_AS)[0]:
             # Aura takes a file that it has no memory to parse for one that cannot be parsed, and goes on.
@@ -203,7 +228,7 @@ def scan_in_child(engine: ModuleType, web: Path, job: Job) -> None:
         places = records.Places(web, job.temporary, found.unpacked)
         record = records.make_record(job.package, job.files, found.output, places, engine.to_json)
         job.record.write_bytes(jsonl.line(record))
-        outcome.of_record(record, job.files, engine.ARCHIVES, web).write(job.outcome)
+        outcome.of_record(record, job.files).write(job.outcome)
     except BaseException as error:
         outcome.of_error(error, (web, job.temporary)).write(job.outcome)
         raise
@@ -265,7 +290,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="the unpacked aura_dataset (default: none is used)")
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=f"packages at a time (default: {cores})")
     parser.add_argument("--timeout", type=float, default=900, metavar="S", help="seconds a package (default: 900)")
+    parser.add_argument("--cpu", type=float, metavar="S", help="CPU seconds a package (default: twice --timeout)")
     parser.add_argument("--memory", type=int, default=4096, metavar="MB", help="MiB a package (default: 4096)")
+    parser.add_argument(
+        "--memfree",
+        type=int,
+        default=2048,
+        metavar="MB",
+        help="MiB to leave free: start no other package while there is less, put one off at half (default: 2048)",
+    )
+    parser.add_argument(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="packages.jsonl.zst of an earlier scan: what took long then is started first",
+    )
+    parser.add_argument("--stock", action="store_true", help="run Aura as it is, several times slower")
     return parser.parse_args()
 
 
@@ -281,8 +321,11 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     web: Path = arguments.cache.absolute() / "web"
     dataset: Path | None = arguments.dataset and arguments.dataset.absolute()
     shard = read_shard(arguments.shard)
-    engine = _load_aura()
     names = {package.name for package in shard.packages}
+    history = cost.read_history(arguments.history, names) if arguments.history else {}
+    # By default more than one thread can use, so that it is the clock which decides, and not a race of the two.
+    cpu_seconds: float = 2 * arguments.timeout if arguments.cpu is None else arguments.cpu
+    engine = _load_aura()
     datasets = load_datasets(dataset, names, engine.popular_threshold()) if dataset else None
     scanner = {
         "scanner": "aura-security",
@@ -290,6 +333,7 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
         "python": platform.python_version(),
         "settings": {
             "timeout": arguments.timeout,
+            "cpu_seconds": cpu_seconds,
             "memory": arguments.memory,
             "file_bytes": FILE_BYTES,
             "libmagic": engine.LIBMAGIC,
@@ -301,17 +345,22 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
         log.info("scan %s: finished already by an earlier run", shard.label)
         return
     done = workspace.resume()
-    engine.prepare(web, datasets)
+    engine.prepare(web, datasets, stock=arguments.stock)
     gc.collect()
     gc.freeze()  # what the parent has loaded is not collected again in every child
     log.info("scan %s: %d packages at a time", shard.label, arguments.jobs)
-    limits = Limits(arguments.timeout, arguments.memory * 1024**2, FILE_BYTES)
-    pool: ForkPool[Job] = ForkPool(functools.partial(scan_in_child, engine, web), arguments.jobs, limits)
+    refused = isolation.refused()
+    log.info("scan %s: shut in by %s", shard.label, isolation.describe(refused))
+    if isolation.NAMESPACES not in refused:
+        isolation.enter_namespaces()
+    limits = Limits(arguments.timeout, cpu_seconds, arguments.memory * 1024**2, FILE_BYTES)
+    work = functools.partial(scan_in_child, engine, web, refused)
+    pool = ForkPool(work, arguments.jobs, limits, arguments.memfree * 1024**2)
     todo = [package for package in shard.packages if package.name not in done]
     progress = Progress(f"scan {shard.label}", len(shard.packages), done=len(done))
-    scan_packages(todo, workspace, pool, web, progress)
+    scan_packages(todo, workspace, pool, web, history, progress)
     progress.close()
-    workspace.write_results(scanner)
+    workspace.write_results(scanner, arguments.jobs)
     crashes = workspace.crashes()
     if len(crashes) >= SUSPICIOUS:
         workspace.start_anew()  # the next run is to try them again

@@ -27,6 +27,7 @@ class WorkerReport(msgspec.Struct):
     memory_bytes: int
     free_bytes: int
     aura: str
+    isolation: str
 
 
 def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:

@@ -103,10 +103,14 @@ def shard(tmp_path: Path) -> Shard:
 def run(worker_python: Path) -> Any:
     """Run a program of include/scripts to its end: ``run("prefetch.py", shard=..., cache=...)``."""
 
-    def run(program: str, **options: object) -> subprocess.CompletedProcess[str]:
+    def run(program: str, *flags: str, **options: object) -> subprocess.CompletedProcess[str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         return subprocess.run(
-            command(worker_python, program, **options), capture_output=True, text=True, timeout=120, env=environment
+            [*command(worker_python, program, **options), *flags],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
         )
 
     return run

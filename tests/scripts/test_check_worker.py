@@ -13,7 +13,7 @@ def test_describes_the_worker(run: Any) -> None:
     done = run("check_worker.py", requirements=SCRIPTS / "requirements.txt", min_free_gb=0.001)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found.keys() == {"python", "cores", "memory_bytes", "free_bytes", "aura"}
+    assert found.keys() == {"python", "cores", "memory_bytes", "free_bytes", "aura", "isolation"}
     assert found["aura"] == "2.1"
     assert found["python"].startswith("3.11.")
     assert found["python"] != platform.python_version()

@@ -61,8 +61,9 @@ def test_frames_hold_whole_lines(worker_python: Path, tmp_path: Path) -> None:
     source = f"""
 lines = [b"%d" % number + b"x" * 3_000_000 + b"\\n" for number in range(7)]
 with open({str(target)!r}, "wb") as file:
-    file.writelines(records.pack(lines))
-print(len(list(records.pack([]))))
+    file.writelines(records.pack(lines, threads=2))
+assert list(records.pack(lines, threads=1)) == list(records.pack(lines, threads=4))
+print(len(list(records.pack([], threads=2))))
 """
     assert evaluate(worker_python, "records", source) == 1  # an empty frame: zstd takes no empty file
     data = target.read_bytes()

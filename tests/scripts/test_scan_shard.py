@@ -1,6 +1,7 @@
 import fcntl
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import zstandard
 
 from .conftest import UPLOADED, Shard, command, last_line, sdist, wheel
+from .test_records import evaluate
 
 METADATA = {"x-1.0.dist-info/METADATA": "Name: x\n", "x-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\n"}
 BENIGN = wheel({"benign.py": "from . import other\nimport os.path\n\n\ndef add(a, b):\n    return a + b\n"})
@@ -121,7 +123,8 @@ def test_status_for_every_package(shard: Shard, scan: Any, tmp_path: Path) -> No
     for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         encrypted[encrypted.index(header) + flags] |= 1
     shard.add("encrypted", {"encrypted-1.0-py3-none-any.whl": bytes(encrypted)})
-    shard.add("crashes", {"crashes-1.0-py3-none-any.whl": BENIGN + b" "}, project_urls=["not a mapping"])
+    shard.add("crashes", {"crashes-1.0-py3-none-any.whl": BENIGN + b" "})["json"]["releases"] = ["not a mapping"]
+    shard.add("odd", {"odd-1.0-py3-none-any.whl": BENIGN + b"     "}, project_urls=["not a mapping"])
     partly = shard.add("partly", {"partly-1.0.tar.gz": b"gone", "partly-1.0-py3-none-any.whl": BENIGN + b"  "})
     (shard.web / partly["files"][0]["path"]).unlink()
     gone = shard.add("gone", {"gone-1.0.tar.gz": b"gone as well"})
@@ -139,6 +142,7 @@ def test_status_for_every_package(shard: Shard, scan: Any, tmp_path: Path) -> No
         "garbage": ("corrupt", True),
         "encrypted": ("corrupt", True),
         "crashes": ("crash", False),
+        "odd": ("ok", True),
         "partly": ("missing_file", True),
         "gone": ("missing_file", False),
         "Not_Canonical": ("skipped", False),
@@ -153,12 +157,12 @@ def test_status_for_every_package(shard: Shard, scan: Any, tmp_path: Path) -> No
     assert benign["cpu_seconds"] > 0
     assert benign["peak_memory_bytes"] > 10_000_000
     assert benign["detections"] > 0
-    assert "AttributeError in package.py:" in found["crashes"]["reason"]
+    assert "AttributeError in mirror_view.py:" in found["crashes"]["reason"]
     assert partly["files"][0]["path"] in found["partly"]["reason"]
-    assert all(status["reason"] for name, status in found.items() if name != "benign")
+    assert all((status["reason"] is None) == (status["status"] == "ok") for status in found.values())
     assert str(tmp_path) not in (tmp_path / "output" / "status.jsonl").read_text()
     tried = {row[-1].removeprefix("scan ") for row in rows(tmp_path / "output")}
-    assert tried == {"benign", "truncated", "garbage", "encrypted", "crashes", "partly"}
+    assert tried == {"benign", "truncated", "garbage", "encrypted", "crashes", "odd", "partly"}
 
 
 def test_joblog_is_as_gnu_parallel_writes_it(shard: Shard, scan: Any, tmp_path: Path) -> None:
@@ -170,12 +174,67 @@ def test_joblog_is_as_gnu_parallel_writes_it(shard: Shard, scan: Any, tmp_path: 
     assert all(
         re.fullmatch(r"\d+\t:\t *\d{10}\.\d{3}\t[ \d]{6}\.\d{3}\t0\t\d+\t0\t0\tscan [a-z]+", line) for line in lines
     )
-    assert [row[0] for row in rows(tmp_path / "output")] == ["1", "2", "3"]
+    assert sorted(row[0] for row in rows(tmp_path / "output")) == ["1", "2", "3"]
     sizes = {row[-1]: int(row[5]) for row in rows(tmp_path / "output")}
     with zstandard.open(tmp_path / "output" / "records.jsonl.zst", "rb") as file:
         lines = io.BytesIO(file.read()).readlines()
     written = {f"scan {json.loads(line)['pypi']['name']}": len(line) for line in lines}
     assert sizes == written
+
+
+def rerun_failed(joblog: Path, names: list[str]) -> list[str]:
+    """Return what GNU parallel runs again to go on where `joblog`, of these packages, has failed or ended."""
+    command = ["parallel", "--joblog", joblog, "--resume-failed", "--jobs", "1", "echo scan {}", ":::", *names]
+    environment = {**os.environ, "PARALLEL_HOME": str(joblog.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_gnu_parallel_goes_on_with_the_joblog(shard: Shard, scan: Any, tmp_path: Path) -> None:
+    shard.add("slow", {"slow-1.0-py3-none-any.whl": SLOW})
+    shard.add("benign", {"benign-1.0-py3-none-any.whl": BENIGN})
+    shard.add("none", {})
+    shard.add("truncated", {"truncated-1.0.tar.gz": MALICIOUS[: len(MALICIOUS) // 2]})
+    assert scan(cpu=1).returncode == 0
+    found = statuses(tmp_path / "output")
+    assert {name: (status["status"], status["record"]) for name, status in found.items()} == {
+        "benign": ("ok", True),
+        "none": ("no_release", False),
+        "slow": ("timeout", False),
+        "truncated": ("corrupt", True),
+    }
+    names = [package["name"] for package in shard.packages]
+    joblog = tmp_path / "output" / "joblog.txt"
+    assert rerun_failed(joblog, names) == ["scan slow", "scan none"]  # all without a record, and no other
+    assert rerun_failed(joblog, names) == []  # by the rows that it has written itself, below ours
+
+
+def test_a_package_without_a_record_has_failed(worker_python: Path, tmp_path: Path) -> None:
+    source = f"""
+from pool import Ended
+ends = {{"ok": (0, 0, 7), "unusable": (0, 0, 0), "raised": (3, 0, 0), "killed": (0, 9, 0)}}
+rows = [
+    joblog.row(seq, name, Ended(1.0, 2.0, 1.5, 7, code, number, timed_out=False, postponed=False), received)
+    for seq, (name, (code, number, received)) in enumerate(ends.items(), start=1)
+]
+with open({str(tmp_path / "joblog.txt")!r}, "w") as file:
+    file.writelines([joblog.HEADER, *rows])
+print(json.dumps([row.split("\t")[6:8] for row in rows]))
+"""
+    assert evaluate(worker_python, "joblog", source) == [["0", "0"], ["1", "0"], ["3", "0"], ["0", "9"]]
+    names = ["ok", "unusable", "raised", "killed"]
+    assert rerun_failed(tmp_path / "joblog.txt", names) == ["scan unusable", "scan raised", "scan killed"]
+
+
+def test_cpu_time_is_bounded(shard: Shard, scan: Any, tmp_path: Path) -> None:
+    shard.add("slow", {"slow-1.0-py3-none-any.whl": SLOW})
+    done = scan(cpu=2, timeout=100)
+    assert done.returncode == 0, done.stderr
+    slow = statuses(tmp_path / "output")["slow"]
+    assert (slow["status"], slow["reason"]) == ("timeout", "not finished after 2 seconds of CPU time")
+    assert 1.9 < slow["cpu_seconds"] < 3
+    assert [row[6:8] for row in rows(tmp_path / "output")] == [["0", str(int(signal.SIGXCPU))]]
 
 
 def test_timeout_kills_one_package(shard: Shard, scan: Any, tmp_path: Path) -> None:
@@ -190,6 +249,52 @@ def test_timeout_kills_one_package(shard: Shard, scan: Any, tmp_path: Path) -> N
     assert "'slow': timeout: not finished" in done.stderr
     assert not list((tmp_path / "output" / ".work").rglob("tmp"))
     assert processes_in(tmp_path) == []
+
+
+def test_a_package_put_off_is_scanned_later(shard: Shard, worker_python: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("older", "younger")):
+        shard.add(name, {f"{name}-1.0-py3-none-any.whl": BENIGN + b" " * (2 - number)})
+    source = f"""
+import os, signal, time
+from pathlib import Path
+from types import SimpleNamespace
+from pool import ForkPool, Limits
+from progress import Progress
+from shard import read_shard
+place, web = Path({str(tmp_path)!r}), Path({str(shard.web)!r})
+packages = read_shard(Path({str(shard.write())!r})).packages
+workspace = scan_shard.Workspace(place / "output", {{}})
+workspace.resume()
+begun, again = place / "begun", place / "again"
+def work(job):
+    name = job.package.name
+    job.temporary.mkdir(parents=True)
+    (job.temporary / "left").touch()
+    if name == "younger" and not begun.exists():
+        begun.touch()
+        signal.pause()
+    if name == "younger":
+        again.touch()
+    while not again.exists():
+        time.sleep(0.001)
+    job.record.write_text(json.dumps({{"name": f"mirror://{{name}}", "detections": [], "score": 0}}) + "\\n")
+    scan_shard.Outcome("ok").write(job.outcome)
+def available():
+    # Enough again once the younger has been put off.
+    kept = [path.name for path in (place / "output" / ".work" / "jobs").iterdir()]
+    return 0 if begun.exists() and "000002" in kept and not again.exists() else 100
+pool = ForkPool(work, 2, Limits(60, 60, 2**32, 2**20), 100, available)
+scan_shard.scan_packages(packages, workspace, pool, web, {{}}, Progress("test", 2))
+workspace.write_results({{}})
+print(json.dumps(sorted(os.listdir(place / "output" / ".work" / "jobs"))))
+"""
+    assert evaluate(worker_python, "scan_shard", source) == []
+    found = statuses(tmp_path / "output")
+    assert {name: (status["status"], status["record"]) for name, status in found.items()} == {
+        "older": ("ok", True),
+        "younger": ("ok", True),
+    }
+    assert sorted(row[-1] for row in rows(tmp_path / "output")) == ["scan older", "scan younger"]
 
 
 def test_memory_is_bounded(shard: Shard, scan: Any, tmp_path: Path) -> None:
@@ -337,7 +442,7 @@ def test_text_that_is_no_unicode(shard: Shard, scan: Any, tmp_path: Path) -> Non
 def test_everything_crashing_is_an_error(shard: Shard, scan: Any, tmp_path: Path) -> None:
     for number in range(5):
         files = {f"p{number}-1.0-py3-none-any.whl": BENIGN + b" " * number}
-        shard.add(f"p{number}", files, project_urls=["not a mapping"])
+        shard.add(f"p{number}", files)["json"]["releases"] = ["not a mapping"]
     done = scan()
     assert done.returncode == 1
     assert last_line(done).startswith("error: all 5 packages crashed, the first with: AttributeError")

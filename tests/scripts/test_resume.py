@@ -1,0 +1,88 @@
+"""A scan that is killed, at whatever moment, and started again loses nothing and does nothing twice."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from .conftest import Shard, command, sdist
+from .test_scan_shard import processes_in, rows, statuses
+
+KILLS = 20
+PACKAGES = 12
+
+
+def names_in(output: Path) -> set[str]:
+    """Return everything that lies in the output directory."""
+    return {str(path.relative_to(output)) for path in output.rglob("*")}
+
+
+def journal(output: Path) -> list[dict[str, Any]]:
+    """Return the entries of the journal: what is finished. A line counts once its end is there."""
+    path = output / ".work" / "journal.jsonl"
+    lines = path.read_text().split("\n")[1:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def test_killed_at_any_moment(shard: Shard, worker_python: Path, tmp_path: Path) -> None:
+    for number in range(PACKAGES):
+        source = f"import os\nos.system('{number}')\n" + "f(a).b(c)\n" * 100
+        shard.add(f"p{number:02d}", {f"p{number:02d}-1.0.tar.gz": sdist({"m.py": source})})
+    shard.add("none", {})
+
+    def start(output: Path) -> subprocess.Popen[bytes]:
+        options = {"shard": shard.write(), "cache": shard.web.parent, "output": output, "jobs": 2}
+        return subprocess.Popen(command(worker_python, "scan_shard.py", **options), stderr=subprocess.DEVNULL)
+
+    undisturbed = tmp_path / "undisturbed"
+    began = time.monotonic()
+    with start(undisturbed) as process:
+        assert process.wait(timeout=60) == 0
+    duration = time.monotonic() - began
+
+    moments = random.Random(8)
+    kills = finished_runs = interrupted = 0
+    output = tmp_path / "output"
+    done: list[dict[str, Any]] = []  # what the runs so far have finished
+    while True:
+        last = kills == KILLS
+        with start(output) as process:
+            try:
+                process.wait(timeout=60 if last else moments.uniform(0, duration))
+            except subprocess.TimeoutExpired:
+                assert not last
+                process.send_signal(signal.SIGKILL)
+        killed = process.returncode == -signal.SIGKILL
+        assert killed or process.returncode == 0
+        deadline = time.monotonic() + 10
+        while processes_in(output):  # killed with their parent, by the kernel
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        entries = journal(output)
+        assert entries[: len(done)] == done  # scanned before, and not again
+        done = entries
+        if killed:
+            kills += 1
+            interrupted += 0 < len(done) < PACKAGES + 1
+            if (output / ".work" / "journal.jsonl").exists():
+                with (output / ".work" / "journal.jsonl").open("ab") as file:
+                    file.write(b'{"torn":')  # as a crash of the machine leaves a line
+            continue
+        assert (output / "records.jsonl.zst").read_bytes() == (undisturbed / "records.jsonl.zst").read_bytes()
+        assert statuses(output).keys() == statuses(undisturbed).keys()
+        assert [json.loads(line) for line in (output / "status.jsonl").read_text().splitlines()] == sorted(
+            (entry["status"] for entry in done), key=lambda status: status["name"]
+        )
+        assert sorted(row[-1] for row in rows(output)) == [f"scan p{number:02d}" for number in range(PACKAGES)]
+        assert names_in(output) == names_in(undisturbed)
+        finished_runs += 1
+        if last:
+            break
+        shutil.rmtree(output)
+        done = []
+    assert finished_runs >= 2
+    assert interrupted >= 5
