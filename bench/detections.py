@@ -19,6 +19,7 @@ NORMALISATIONS = {
     "has it already, which the engine mends",
     "outdated requirements": "`OutdatedPackage`, and `InvalidRequirement` because of `NoSuchPackage`, are left out: "
     "they only tell which other packages happen to be in the mirror, where the engine does not look",
+    "failures": "`AnalysisError` is left out: the engine says where an analyzer failed, the original says nothing",
     "tags": "sorted: they are sets, and the original lists them in any order",
 }
 _TWICE = re.compile(r"^(packages/.+\$)\1")
@@ -45,13 +46,13 @@ def original_paths(web: str, temporary: str, unpacked: Mapping[str, str]) -> Cal
 
 def multiset(detections: list[Detection], path: Callable[[str], str] = str) -> Counter[str]:
     """Return how often each of `detections` occurs, normalised, as JSON text; `path` is applied to every text."""
-    plain = (_normalise(detection, path) for detection in detections if not _depends_on_the_mirror(detection))
+    plain = (_normalise(detection, path) for detection in detections if not _is_left_out(detection))
     return Counter(json.dumps(detection, sort_keys=True) for detection in plain)
 
 
 def left_out(detections: list[Detection]) -> int:
     """Return how many of `detections` are not compared."""
-    return sum(map(_depends_on_the_mirror, detections))
+    return sum(map(_is_left_out, detections))
 
 
 def difference(left: Counter[str], right: Counter[str]) -> list[Detection]:
@@ -59,10 +60,10 @@ def difference(left: Counter[str], right: Counter[str]) -> list[Detection]:
     return [json.loads(text) for text in sorted((left - right).elements())]
 
 
-def _depends_on_the_mirror(detection: Detection) -> bool:
+def _is_left_out(detection: Detection) -> bool:
     if detection["type"] == "InvalidRequirement":
         return bool(detection.get("extra", {}).get("exc_type") == "NoSuchPackage")
-    return bool(detection["type"] == "OutdatedPackage")
+    return detection["type"] in ("OutdatedPackage", "AnalysisError")
 
 
 def _normalise(detection: Detection, path: Callable[[str], str]) -> Detection:

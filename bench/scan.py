@@ -39,14 +39,18 @@ _EXAMPLES = 5  # differing detections a package and side that the result quotes
 Result = dict[str, Any]
 
 
-class Original:
-    """The original way."""
+class Side:
+    """One of the two ways to scan: in `directory`, on `cores`, with so many seconds a package."""
 
     def __init__(self, world: World, directory: Path, cores: int, timeout: float) -> None:
         self._world = world
         self._directory = directory
         self._cores = cores
         self._timeout = timeout
+
+
+class Original(Side):
+    """The original way."""
 
     def run(self, releases: list[Release], label: str) -> tuple[measure.Measured, dict[str, Result]]:
         """Scan `releases`; return what it took, and by name what became of each."""
@@ -99,14 +103,8 @@ class Original:
         }
 
 
-class Engine:
+class Engine(Side):
     """include/scripts/scan_shard.py, with its own defaults but for the cores and the time limit."""
-
-    def __init__(self, world: World, directory: Path, cores: int, timeout: float) -> None:
-        self._world = world
-        self._directory = directory
-        self._cores = cores
-        self._timeout = timeout
 
     def run(self, releases: list[Release], label: str) -> tuple[measure.Measured, dict[str, Result]]:
         """Scan `releases`; return what it took, and by name what became of each."""

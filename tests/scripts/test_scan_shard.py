@@ -285,7 +285,7 @@ def available():
     return 0 if begun.exists() and "000002" in kept and not again.exists() else 100
 pool = ForkPool(work, 2, Limits(60, 60, 2**32, 2**20), 100, available)
 scan_shard.scan_packages(packages, workspace, pool, web, {{}}, Progress("test", 2))
-workspace.write_results({{}})
+workspace.write_results({{}}, 2)
 print(json.dumps(sorted(os.listdir(place / "output" / ".work" / "jobs"))))
 """
     assert evaluate(worker_python, "scan_shard", source) == []
