@@ -17,7 +17,10 @@ class ScannedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PackageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the scan of one package ended. `reason` is a sentence unless `status` is ok; times in seconds."""
+    """How the scan of one package ended. `reason` is a sentence unless `status` is ok; times in seconds.
+
+    `bytes` is the size of the distribution files that were there to be scanned, as downloaded.
+    """
 
     name: str
     version: str | None
@@ -27,6 +30,7 @@ class PackageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory_bytes: int = 0
+    bytes: int = 0
     detections: int = 0
     score: int = 0
     files: list[ScannedFile] = []

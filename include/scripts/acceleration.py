@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import analyse_once
 import faster_files
+import faster_literals
 import faster_names
 import faster_source
 import faster_stages
@@ -46,6 +47,11 @@ PIECES = {
         "analyzers.detect_redos.catastrophic, CharacterRange.overlap, analyzers.python.misc.calculate_entropy",
         "every string is parsed as a regular expression; sets of a million characters",
         faster_strings.apply,
+    ),
+    "literals": Piece(
+        "analyzers.data_finder.DataFinder.__export_blob",
+        "a directory and a file for every long string, most of which are descriptions of functions",
+        faster_literals.apply,
     ),
     "files": Piece(
         "uri_handlers.base.ScanLocation.create_child, analyzers.find_imports.find_imports, "

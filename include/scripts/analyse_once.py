@@ -24,6 +24,8 @@ from aura.analyzers.python.visitor import Visitor  # type: ignore[import-untyped
 from aura.package_analyzer import Analyzer  # type: ignore[import-untyped]
 from aura.uri_handlers.base import ScanLocation  # type: ignore[import-untyped]
 
+import faster_literals
+
 # What is known of a file and makes no difference to what is found in its source.
 _IRRELEVANT = frozenset({"path", "normalized_path", "package", "package_instance", "tags"})
 
@@ -75,7 +77,9 @@ def _scan_file(location: Any) -> Iterator[Any]:
     if analysis is None:
         yield from _scan_unpacked(unpacked)
         return
-    found = list(_scan_unpacked(unpacked))
+    looked_at = [faster_literals.look_at(literal, location) for literal in location.literals]
+    found = [one for one in looked_at if isinstance(one, Detection)]
+    found += _scan_unpacked([*unpacked, *(one for one in looked_at if isinstance(one, ScanLocation))])
     if not any(_names_file(detection, analysis) for detection in (*analysis.in_tree, *found)):
         analysis.in_strings = [_copy(detection) for detection in found]
     yield from found
@@ -96,7 +100,8 @@ def _analyse_tree(cls: Any, /, *, location: Any, **options: Any) -> Any:
     known = _known(location)
     if known is not None:
         return lambda: [_moved(detection, known, location) for detection in known.in_tree]
-    found = list(_run_stages(cls, location=location)())
+    with faster_literals.collected() as location.literals:
+        found = [hit for hit in _run_stages(cls, location=location)() if hit is not None]
     detections = [_copy(one) for one in found if isinstance(one, Detection)]
     _analyses[once] = _Analysis(os.fspath(location.location), str(location), detections)
     return lambda: found

@@ -64,9 +64,11 @@ from requests.exceptions import HTTPError  # type: ignore[import-untyped]  # noq
 
 import acceleration  # noqa: E402
 import robust_aura  # noqa: E402
+import unpack  # noqa: E402
 from datasets import Datasets  # noqa: E402
 
 VERSION = importlib.metadata.version("aura-security")
+MAX_BYTES, MAX_MEMBERS = unpack.MAX_BYTES, unpack.MAX_MEMBERS  # that archives may unpack to
 LIBMAGIC = str(magic.version())  # type: ignore[no-untyped-call]
 to_json: Callable[[object], object] = utils.json_encoder
 """Aura's own way to turn what is not JSON into what is."""

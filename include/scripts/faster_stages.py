@@ -8,6 +8,7 @@ could apply, and only then calls them - in Aura's order, with everything they ex
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 from aura.analyzers.python import nodes, visitor  # type: ignore[import-untyped]
@@ -21,6 +22,7 @@ from aura.analyzers.python.nodes import (  # type: ignore[import-untyped]
     Bytes,
     Call,
     Compare,
+    Constant,
     FunctionDef,
     Import,
     Number,
@@ -88,9 +90,76 @@ def _convert(self: Any) -> Any:
 
 
 def _convert_dict(stage: Any, place: Place) -> None:
-    conversion = CONVERSIONS.get(place[0].get("_type"))
-    if conversion is not None:
-        conversion(Context(stage, place))
+    source, _, _, _, put, owner, key = place
+    kind = source.get("_type")
+    convert = _COMMON.get(kind)
+    if convert is not None:
+        put(owner, key, convert(source))
+        stage.modified = True
+    elif kind in CONVERSIONS:
+        CONVERSIONS[kind](Context(stage, place))
+
+
+def _constant(source: dict[str, Any]) -> Any:
+    value = source["value"]
+    kind = type(value) if source.get("kind") is None else None
+    if kind is str:
+        return _node(String, source, value=value, _taint_class=Taints.SAFE)
+    if kind is int:
+        return _node(Number, source, value=value, _taint_class=Taints.SAFE)
+    return _node(Constant, source, value=value, _taint_class=Taints.SAFE)
+
+
+def _attribute(source: dict[str, Any]) -> Any:
+    return _node(
+        Attribute,
+        source,
+        source=source["value"],
+        attr=source["attr"],
+        action=source["ctx"]["_type"],
+        _Attribute__original_source=None,
+        _original=source,
+    )
+
+
+def _call(source: dict[str, Any]) -> Any:
+    arguments = source["args"]
+    named = {keyword["arg"]: keyword["value"] for keyword in source["keywords"]}
+    return _node(
+        Call, source, func=source["func"], args=arguments, kwargs=named, taints={}, _orig_args=[None] * len(arguments)
+    )
+
+
+def _node(node_class: type, source: dict[str, Any], /, **fields: Any) -> Any:
+    """Return a node with these fields at the place of `source`, as the constructors of Aura's classes leave it."""
+    node: Any = object.__new__(node_class)
+    node.__dict__ = {
+        "_full_name": None,
+        "_original": None,
+        "_docs": None,
+        "_converged": False,
+        "line_no": source.get("lineno"),
+        "col": source.get("col_offset"),
+        "end_line_no": source.get("end_lineno"),
+        "end_col": source.get("end_col_offset"),
+        "tags": set(),
+        "_hash": None,
+        "_taint_class": Taints.UNKNOWN,
+        "_taint_locked": False,
+        "_taint_log": [],
+        **fields,
+    }
+    return node
+
+
+# Those that make up most of a tree, without a context and the calls that a dataclass takes.
+_COMMON: dict[Any, Callable[[dict[str, Any]], Any]] = {
+    "Name": itemgetter("id"),
+    "Expr": itemgetter("value"),
+    "Constant": _constant,
+    "Attribute": _attribute,
+    "Call": _call,
+}
 
 
 # --- rewrite: constants are folded, variables resolved

@@ -18,7 +18,7 @@ import jsonl
 from shard import Package, ReleaseFile
 
 _FRAME = 8 * 1024 * 1024  # bytes before compression after which a frame ends
-_LEVEL = 19
+_LEVEL = 17  # 19 makes a scan's results 3 % smaller and takes a quarter as long as the scan itself
 # Aura puts the archive in front of some locations that have it already: FileStats of every member, for one.
 _TWICE = re.compile(r"^(packages/.+\$)\1")
 _INTEGERS = range(-(2**63), 2**64)  # what readers of JSON can be expected to hold

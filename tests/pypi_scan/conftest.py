@@ -72,6 +72,7 @@ class Results:
                 "seconds": 1.5,
                 "cpu_seconds": 1.25,
                 "peak_memory_bytes": 2**27,
+                "bytes": sum(file["size"] for file in package["files"]),
                 "detections": 1,
                 "score": 10,
                 "files": [{key: file[key] for key in ("path", "sha256", "size")} for file in package["files"]],

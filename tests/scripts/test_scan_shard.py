@@ -156,6 +156,7 @@ def test_status_for_every_package(shard: Shard, scan: Any, tmp_path: Path) -> No
     assert benign["seconds"] > 0
     assert benign["cpu_seconds"] > 0
     assert benign["peak_memory_bytes"] > 10_000_000
+    assert benign["bytes"] == len(BENIGN)
     assert benign["detections"] > 0
     assert "AttributeError in mirror_view.py:" in found["crashes"]["reason"]
     assert partly["files"][0]["path"] in found["partly"]["reason"]
