@@ -54,7 +54,7 @@ PIECES = {
         faster_literals.apply,
     ),
     "files": Piece(
-        "uri_handlers.base.ScanLocation.create_child, analyzers.find_imports.find_imports, "
+        "uri_handlers.base.ScanLocation.create_child and __str__, analyzers.find_imports.find_imports, "
         "package_analyzer.Analyzer.scan_directory, analyzers.fs_struct.get_file_patterns",
         "deep copies, a second compilation and a quadratic sort of files, for an order on which nothing depends",
         faster_files.apply,
