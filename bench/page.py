@@ -7,9 +7,9 @@ from string import Template
 from typing import Any
 
 from detections import NORMALISATIONS
+from summary import slowest
 
 _TEMPLATE = Path(__file__).with_name("page.md")
-_SLOWEST = 10
 _MEANING = {
     "packages": "given to both sides",
     "stock_scanned": "packages of which the original gives a result",
@@ -36,8 +36,7 @@ Row = dict[str, Any]
 def render(result: dict[str, Any]) -> str:
     """Return the page about `result`, the content of scan.json."""
     rows: list[Row] = result["packages"]
-    slowest = sorted(rows, key=lambda row: -row["engine"]["cpu_seconds"])[:_SLOWEST]
-    summary = result["summary"]
+    summary, areas = result["summary"], result["profile"]
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         scope=_scope(result),
         summary=_lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in _MEANING.items()),
@@ -47,7 +46,8 @@ def render(result: dict[str, Any]) -> str:
             f"{sum(row[side]['left_out'] for row in rows)} of the {side}" for side in ("original", "engine")
         ),
         differences=_differences(rows),
-        slowest=_lines(map(_slow, slowest)),
+        slowest=_lines(map(_slow, slowest(rows))),
+        profile=_lines(f"| {area} | {seconds / sum(areas.values()):.0%} |" for area, seconds in areas.items()),
         packages=_lines(map(_package, rows)),
     )
 

@@ -161,6 +161,19 @@ def measure_floor(world: World, releases: list[Release], directory: Path) -> dic
     return floors
 
 
+def measure_profile(world: World, releases: list[Release], directory: Path) -> dict[str, float]:
+    """Return what the engine spends its time on when it scans `releases`: seconds by area."""
+    directory.mkdir(parents=True)
+    world.write_shard(directory / "profile.jsonl.zst", releases)
+    command = [str(PYTHON), str(HERE / "profile_engine.py"), str(ENGINE.parent), str(directory / "profile.jsonl.zst")]
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [*command, str(world.web), str(directory)], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    areas: dict[str, float] = json.loads(done.stdout)
+    return areas
+
+
 def row(release: Release, original: Result, engine: Result, floor: dict[str, float]) -> Result:
     """Return what the result says of one package: both scans, and how their detections compare."""
     only_original = detections.difference(original["found"], engine["found"])
@@ -216,6 +229,9 @@ def compare(world: World, releases: list[Release], rounds: int, cores: int, time
         for name, measures in took.items()
     }
     floor = sum(one["cpu_seconds"] for one in floors.values())
+    by_name = {release.name: release for release in releases}
+    slowest = [by_name[one["name"]] for one in summary.slowest(rows)]
+    print(f"profile: {len(slowest)} packages", flush=True)
     return {
         "summary": summary.summarise(rows, legs["original"], legs["engine"], waiting, floor),
         "settings": {
@@ -227,6 +243,7 @@ def compare(world: World, releases: list[Release], rounds: int, cores: int, time
         },
         "legs": {name: [asdict(one) for one in measures] for name, measures in took.items()},
         "packages": rows,
+        "profile": measure_profile(world, slowest, work / "profile"),
     }
 
 

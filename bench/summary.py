@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Row = dict[str, Any]
+_SLOWEST = 10  # packages
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def summarise(rows: list[Row], original: list[Leg], engine: list[Leg], work: lis
         "engine_wall_seconds": round(engine_wall, 1),
         "floor_cpu_seconds": round(floor, 2),
     }
+
+
+def slowest(rows: list[Row]) -> list[Row]:
+    """Return the ten packages that cost the engine most, the costliest first."""
+    return sorted(rows, key=lambda row: -row["engine"]["cpu_seconds"])[:_SLOWEST]
 
 
 def ratios(original: Row, engine: Row) -> Row | None:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(BENCH))
 import corpus  # noqa: E402
 import detections  # noqa: E402
 import page  # noqa: E402
+import scan  # noqa: E402
 import summary  # noqa: E402
 from world import World  # noqa: E402
 
@@ -159,6 +160,7 @@ def test_the_page_tells_what_differs() -> None:
         "settings": settings,
         "legs": {"original": [leg], "engine": [leg]},
         "packages": ROWS,
+        "profile": {"walking over syntax trees": 3.0, "records": 1.0},
     }
     text = page.render(result)
     assert "4 of the 68 packages of `corpus.txt`" in text
@@ -167,6 +169,7 @@ def test_the_page_tells_what_differs() -> None:
     assert "- c: only the original: 2 ReDoS" in text
     assert "- d: the original gives no result (it broke)" in text
     assert "| b | 5 | 30.0 | 3.0 | 10.0 | 0.50 | 80 |" in text
+    assert "| walking over syntax trees | 75% |" in text
 
 
 def test_the_world_holds_what_both_sides_need(tmp_path: Path) -> None:
@@ -181,3 +184,13 @@ def test_the_world_holds_what_both_sides_need(tmp_path: Path) -> None:
     assert (world.web / url["url"].removeprefix("file:///")).read_bytes() == wheel.read_bytes()
     assert json.loads((world.dataset / "reverse_dependencies.json").read_bytes()) == {"attrs": ["six"]}
     assert list(world.python_files(release)) == [b"x = 1\n"]
+
+
+def test_the_profile_says_what_the_engine_does(tmp_path: Path) -> None:
+    wheel = tmp_path / "six-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("six.py", "import os\n" + "x = os.path.join('a', str(1)).strip()\n" * 500)
+    world = World(tmp_path / "world")
+    areas = scan.measure_profile(world, [world.add("six", "1", [wheel])], tmp_path / "profile")
+    assert next(iter(areas)) == "walking over syntax trees"
+    assert {"making syntax trees", "files and paths", "records"} <= areas.keys()
