@@ -37,6 +37,7 @@ from pypi_scan.plan import PlanError, plan_scan, read_plan
 from pypi_scan.publish import publish_directory
 from pypi_scan.scan_request import RequestError, scan_request
 from pypi_scan.settings import Settings
+from pypi_scan.torrent import TORRENT
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
 
@@ -143,7 +144,8 @@ def global_scan() -> None:
 
     @task
     def pack(scan_id: str) -> dict[str, Any]:
-        return asdict(pack_scan(Settings.load().scans_dir / scan_id).counts)
+        settings = Settings.load()
+        return asdict(pack_scan(settings.scans_dir / scan_id, settings.cdn_public_url).counts)
 
     @task
     def publish(scan_id: str, *, params: dict[str, Any]) -> Any:
@@ -155,7 +157,7 @@ def global_scan() -> None:
             cdn,
             settings.scans_dir / scan_id / "dataset",
             f"pypi_datasets/{scan_id}",
-            last=(SHA256_CHECKSUMS, MD5_CHECKSUMS, MANIFEST),
+            last=(SHA256_CHECKSUMS, MD5_CHECKSUMS, TORRENT, MANIFEST),
             immutable=True,
         )
         write_index(cdn, load_index(cdn))

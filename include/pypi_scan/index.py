@@ -1,9 +1,11 @@
 """The index of all published scans: ``pypi_datasets/index/datasets.json`` and the same as a page, ``datasets.html``.
 
 It is always built anew of the ``manifest.json`` of every scan on the CDN, so it can neither lose a scan nor list one
-that is not there. Publish a scan's manifest last: a scan without one is still on its way and left out.
+that is not there. Publish a scan's manifest last: a scan without one is still on its way and left out. A scan's torrent
+is read too, for the magnet link; a scan that was published without one has none.
 """
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -11,12 +13,12 @@ from urllib.parse import quote
 import jinja2
 import msgspec
 
-from pypi_scan.manifest import Manifest
+from pypi_scan.manifest import SCANS_PREFIX, Manifest
 from pypi_scan.names import HostileInputError, check_sha256
 from pypi_scan.plan import SCAN_ID
 from pypi_scan.publish import Cdn, list_prefixes, publish_bytes, read_object
+from pypi_scan.torrent import TORRENT, TorrentError, magnet_link
 
-SCANS_PREFIX = "pypi_datasets"
 INDEX_NAME = "index"
 MANIFEST_NAME = "manifest.json"
 
@@ -56,6 +58,7 @@ class IndexedScan(msgspec.Struct, frozen=True):
     url: str
     mirror_serial: int
     scanner: IndexedScanner
+    magnet: str | None
     files: list[IndexedFile]
 
 
@@ -93,12 +96,13 @@ def published_scan_ids(cdn: Cdn) -> list[str]:
 def load_index(cdn: Cdn) -> Index:
     """Return the index of all scans on the CDN that have a manifest.
 
-    Raises ManifestError, which names the object, for a manifest that is not valid; PublishError if the CDN's origin
-    cannot be read.
+    Raises ManifestError or TorrentError, which name the object, for one that is not valid; PublishError if the CDN's
+    origin cannot be read.
     """
     index = Index()
     for scan_id in published_scan_ids(cdn):
-        key = f"{SCANS_PREFIX}/{scan_id}/{MANIFEST_NAME}"
+        prefix = f"{SCANS_PREFIX}/{scan_id}"
+        key = f"{prefix}/{MANIFEST_NAME}"
         content = read_object(cdn, key)
         if content is None:
             continue
@@ -108,24 +112,32 @@ def load_index(cdn: Cdn) -> Index:
             raise ManifestError(f"{cdn.url(key)}: {error}") from error
         if manifest.scan_id != scan_id:
             raise ManifestError(f"{cdn.url(key)}: belongs to another scan, {manifest.scan_id}")
-        index = add_scan(index, manifest, cdn.public_url)
+        torrent = read_object(cdn, f"{prefix}/{TORRENT}")
+        try:
+            index = add_scan(index, manifest, cdn.public_url, torrent)
+        except TorrentError as error:
+            raise TorrentError(f"{cdn.url(f'{prefix}/{TORRENT}')}: {error}") from error
     return index
 
 
-def add_scan(index: Index, manifest: Manifest, public_url: str) -> Index:
-    """Return `index` with this scan, in place of an entry with the same scan id."""
+def add_scan(index: Index, manifest: Manifest, public_url: str, torrent: bytes | None = None) -> Index:
+    """Return `index` with this scan, in place of an entry with the same scan id; raises TorrentError."""
     url = f"{public_url}/{SCANS_PREFIX}/{quote(manifest.scan_id)}/"
+    files = [(file.name, file.size, file.sha256) for file in manifest.files]
+    if torrent is not None:
+        files.append((TORRENT, len(torrent), hashlib.sha256(torrent).hexdigest()))
     scan = IndexedScan(
         scan_id=manifest.scan_id,
         as_of=_instant(manifest.as_of),
         packages=manifest.counts.input,
         scanned=manifest.counts.records,
         by_status=dict(sorted(manifest.counts.by_status.items())),
-        size=sum(file.size for file in manifest.files),
+        size=sum(size for _, size, _ in files),
         url=url,
         mirror_serial=manifest.mirror_serial,
         scanner=IndexedScanner(manifest.scanner.scanner, manifest.scanner.version, manifest.scanner.python),
-        files=[IndexedFile(file.name, file.size, file.sha256, url + quote(file.name)) for file in manifest.files],
+        magnet=None if torrent is None else magnet_link(torrent, manifest.scan_id),
+        files=[IndexedFile(name, size, sha256, url + quote(name)) for name, size, sha256 in files],
     )
     others = [other for other in index.scans if other.scan_id != scan.scan_id]
     return Index(scans=tuple(sorted([scan, *others], key=lambda each: (each.as_of, each.scan_id), reverse=True)))

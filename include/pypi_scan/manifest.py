@@ -4,6 +4,8 @@ import msgspec
 
 from pypi_scan.results import Scanner
 
+SCANS_PREFIX = "pypi_datasets"  # what every scan is published below
+
 
 class ManifestFile(msgspec.Struct, frozen=True):
     """A file of the dataset; `size` in bytes, digests in lower-case hexadecimal."""
@@ -23,7 +25,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The provenance of a scan. `as_of` is ISO 8601 in UTC; `files` are all but the manifest and the checksum lists."""
+    """The provenance of a scan. `as_of` is ISO 8601 in UTC; `files` are all that are written before it."""
 
     scan_id: str
     as_of: str

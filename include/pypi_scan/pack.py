@@ -2,6 +2,10 @@
 
 Workers compress: a shard's records are zstd frames already, and frames one after the other are a zstd file. So packing
 copies bytes, and its memory does not grow with the number of packages.
+
+What vouches for other files is written after them, so nothing vouches for itself: the manifest for what the shards
+gave, ``checksums.sha256.txt`` for that and the manifest, ``checksums.md5.txt`` also for the former, and last
+``dataset.torrent``, which holds all of them: who downloads by it gets a directory that ``sha256sum -c`` can check.
 """
 
 import hashlib
@@ -21,11 +25,12 @@ import msgspec
 import zstandard
 from msgspec.structs import asdict
 
-from pypi_scan.files import atomic_write_text
-from pypi_scan.manifest import Counts, Manifest, ManifestFile
+from pypi_scan.files import atomic_write, atomic_write_text
+from pypi_scan.manifest import SCANS_PREFIX, Counts, Manifest, ManifestFile
 from pypi_scan.plan import Plan, read_plan
 from pypi_scan.results import JOBLOG_HEADER, Scanner, read_joblog, read_scanner, read_statuses
 from pypi_scan.status import PackageStatus
+from pypi_scan.torrent import TORRENT, PieceHasher, make_torrent, piece_size
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +44,11 @@ class PackError(Exception):
     """The scan cannot be packed. The message says what is missing."""
 
 
-def pack_scan(scan_dir: Path) -> Manifest:
+def pack_scan(scan_dir: Path, cdn_public_url: str) -> Manifest:
     """Write the dataset of a scan whose shards have all been collected and checked; return its manifest.
 
-    Packing again overwrites. Raises PackError if a shard has no results or shards were scanned by different scanners.
+    The torrent names `cdn_public_url` as the place that the dataset will be published below. Packing again
+    overwrites. Raises PackError if a shard has no results or shards were scanned by different scanners.
     """
     plan = read_plan(scan_dir)
     results = [scan_dir / "results" / shard for shard in plan.shards]
@@ -59,6 +65,9 @@ def pack_scan(scan_dir: Path) -> Manifest:
     counts = _write_statuses(scan_dir, results, dataset)
     _write_readme(plan, scanner, counts, dataset / README)
 
+    contents = sorted(dataset.iterdir())
+    pieces = PieceHasher(piece_size(sum(path.stat().st_size for path in contents)))
+    files = [_digests(path, pieces) for path in contents]
     manifest = Manifest(
         scan_id=plan.scan_id,
         as_of=plan.as_of,
@@ -69,11 +78,16 @@ def pack_scan(scan_dir: Path) -> Manifest:
             **{name: importlib.metadata.version(name) for name in ("global-pypi-scan", "bandersnatch", "zstandard")},
         },
         counts=counts,
-        files=[_digests(path) for path in sorted(dataset.iterdir())],
+        files=files,
     )
     atomic_write_text(dataset / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)).decode() + "\n")
-    _write_checksums(dataset, "sha256", SHA256_CHECKSUMS)
-    _write_checksums(dataset, "md5", MD5_CHECKSUMS)
+    files = [*files, _digests(dataset / MANIFEST, pieces)]
+    for algorithm, name in (("sha256", SHA256_CHECKSUMS), ("md5", MD5_CHECKSUMS)):
+        _write_checksums(files, algorithm, dataset / name)
+        files.append(_digests(dataset / name, pieces))
+    web_seed = f"{cdn_public_url.rstrip('/')}/{SCANS_PREFIX}/"
+    with atomic_write(dataset / TORRENT) as torrent:
+        torrent.write(make_torrent(plan.scan_id, [(file.name, file.size) for file in files], pieces, web_seed))
     log.info("packed scan %s: %d records of %d packages", plan.scan_id, counts.records, counts.input)
     return manifest
 
@@ -156,16 +170,19 @@ def _write_readme(plan: Plan, scanner: Scanner, counts: Counts, target: Path) ->
     )
 
 
-def _digests(path: Path) -> ManifestFile:
+def _digests(path: Path, pieces: PieceHasher) -> ManifestFile:
+    """Read a file once, for its digests and for the pieces of the torrent, which it is the next file of."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             sha256.update(block)
             md5.update(block)
-    return ManifestFile(path.name, path.stat().st_size, sha256.hexdigest(), md5.hexdigest())
+            pieces.update(block)
+        size = file.tell()
+    return ManifestFile(path.name, size, sha256.hexdigest(), md5.hexdigest())
 
 
-def _write_checksums(dataset: Path, algorithm: str, name: str) -> None:
-    """Write digests of every other file in the format of ``md5sum -c`` and ``sha256sum -c``."""
-    digests = ((path.name, getattr(_digests(path), algorithm)) for path in sorted(dataset.iterdir()))
-    atomic_write_text(dataset / name, "".join(f"{digest}  {file}\n" for file, digest in digests))
+def _write_checksums(files: Iterable[ManifestFile], algorithm: str, target: Path) -> None:
+    """Write the digests of these files, by name, in the format of ``md5sum -c`` and ``sha256sum -c``."""
+    digests = sorted((file.name, getattr(file, algorithm)) for file in files)
+    atomic_write_text(target, "".join(f"{digest}  {name}\n" for name, digest in digests))

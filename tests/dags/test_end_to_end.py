@@ -23,6 +23,7 @@ from demo.airflow_services import PROJECT
 from demo.processes import DemoError
 from demo.upstream import publish_release
 from pypi_scan.results import JOBLOG_HEADER
+from pypi_scan.torrent import magnet_link
 
 pytestmark = pytest.mark.world
 
@@ -213,6 +214,9 @@ def test_the_index_lists_the_scan(first_scan, fetch, dataset):
     (entry,) = [scan for scan in index["scans"] if scan["scan_id"] == scan_id]
     digests = {file["name"]: file["sha256"] for file in entry["files"]}
     assert digests["dataset.zst"] == hashlib.sha256(dataset["dataset.zst"]).hexdigest()
+    torrent = fetch(f"pypi_datasets/{scan_id}/dataset.torrent")
+    assert digests["dataset.torrent"] == hashlib.sha256(torrent).hexdigest()
+    assert entry["magnet"] == magnet_link(torrent, scan_id)
     assert scan_id.encode() in fetch("pypi_datasets/index/datasets.html")
 
 

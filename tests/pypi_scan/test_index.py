@@ -1,5 +1,6 @@
 """The index of published scans, from manifests in a real object store to the page."""
 
+import hashlib
 import json
 from html.parser import HTMLParser
 from typing import Any
@@ -18,6 +19,7 @@ from pypi_scan.index import (
     write_index,
 )
 from pypi_scan.publish import Cdn, publish_bytes
+from pypi_scan.torrent import PieceHasher, TorrentError, magnet_link, make_torrent
 
 PUBLIC_URL = "https://cdn.example"
 HOSTILE = '"><script>alert(1)</script>&.zst'
@@ -37,6 +39,12 @@ def manifest(scan_id: str = "2026-11-01", **changes: Any) -> bytes:
         ],
     }
     return json.dumps(document | changes).encode()
+
+
+def torrent(name: str = "2026-11-01") -> bytes:
+    pieces = PieceHasher(1 << 16)
+    pieces.update(b"content")
+    return make_torrent(name, [("dataset.zst", 6), ("joblog.txt", 1)], pieces, f"{PUBLIC_URL}/pypi_datasets/")
 
 
 def index_of(*manifests: bytes) -> Index:
@@ -77,6 +85,7 @@ def test_json_says_what_a_program_needs() -> None:
                 "url": "https://cdn.example/pypi_datasets/2026-11-01/",
                 "mirror_serial": 123,
                 "scanner": {"name": "aura-security", "version": "2.1", "python": "3.11.7"},
+                "magnet": None,
                 "files": [
                     {
                         "name": "dataset.zst",
@@ -94,6 +103,21 @@ def test_json_says_what_a_program_needs() -> None:
             }
         ]
     }
+
+
+def test_a_torrent_is_one_of_the_files_and_gives_the_magnet_link() -> None:
+    index = add_scan(Index(), parse_manifest(manifest()), PUBLIC_URL, torrent())
+    (scan,) = json.loads(render_json(index))["scans"]
+    assert scan["magnet"] == magnet_link(torrent(), "2026-11-01")
+    assert scan["files"][-1] == {
+        "name": "dataset.torrent",
+        "size": len(torrent()),
+        "sha256": hashlib.sha256(torrent()).hexdigest(),
+        "url": "https://cdn.example/pypi_datasets/2026-11-01/dataset.torrent",
+    }
+    assert scan["size"] == 2_000_500 + len(torrent())
+    links = Page(render_html(index)).links
+    assert {scan["magnet"], "../2026-11-01/dataset.torrent"} <= set(links)
 
 
 def test_newest_first_whatever_the_order_of_arrival() -> None:
@@ -173,10 +197,12 @@ def test_index_lists_the_scans_on_the_cdn(cdn: Cdn) -> None:
     assert load_index(cdn) == Index()
     for scan_id in ("2026-10-01", "2026-11-01"):
         publish_bytes(cdn, f"pypi_datasets/{scan_id}/manifest.json", manifest(scan_id))
+    publish_bytes(cdn, "pypi_datasets/2026-11-01/dataset.torrent", torrent())
     publish_bytes(cdn, "pypi_datasets/2026-12-01/dataset.zst", b"its manifest is still to come")
     publish_bytes(cdn, "aura/md5_checksums.txt", b"no scan")
     index = load_index(cdn)
-    assert index == index_of(manifest("2026-10-01"), manifest("2026-11-01"))
+    without_torrent = index_of(manifest("2026-10-01"))
+    assert index == add_scan(without_torrent, parse_manifest(manifest("2026-11-01")), PUBLIC_URL, torrent())
     write_index(cdn, index)
     assert load_index(cdn) == index, "the index itself is no scan"
     assert published_scan_ids(cdn) == ["2026-10-01", "2026-11-01", "2026-12-01"]
@@ -195,4 +221,14 @@ def test_index_lists_the_scans_on_the_cdn(cdn: Cdn) -> None:
 def test_a_bad_manifest_on_the_cdn_is_named(cdn: Cdn, content: bytes, message: str) -> None:
     publish_bytes(cdn, "pypi_datasets/2026-11-01/manifest.json", content)
     with pytest.raises(ManifestError, match=f"{PUBLIC_URL}/pypi_datasets/2026-11-01/manifest.json: {message}"):
+        load_index(cdn)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"d", "not a torrent"), (torrent("2026-10-01"), "is a torrent of something else")]
+)
+def test_a_bad_torrent_on_the_cdn_is_named(cdn: Cdn, content: bytes, message: str) -> None:
+    publish_bytes(cdn, "pypi_datasets/2026-11-01/manifest.json", manifest())
+    publish_bytes(cdn, "pypi_datasets/2026-11-01/dataset.torrent", content)
+    with pytest.raises(TorrentError, match=f"{PUBLIC_URL}/pypi_datasets/2026-11-01/dataset.torrent: {message}"):
         load_index(cdn)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import libtorrent
 import pytest
 import zstandard
 
@@ -17,11 +18,13 @@ from pypi_scan.index import parse_manifest
 from pypi_scan.pack import PackError, pack_scan
 from pypi_scan.plan import PlanError
 
+CDN = "https://cdn.example"
 NAMES = ["a", "a-b", "b", "c", "d", "e"]
 FILES = {
     "README.txt",
     "checksums.md5.txt",
     "checksums.sha256.txt",
+    "dataset.torrent",
     "dataset.zst",
     "input_packages.txt",
     "joblog.txt",
@@ -46,7 +49,7 @@ def scan(make_scan: Callable[..., Any]) -> Any:
 @pytest.fixture
 def dataset(scan: Any) -> Path:
     """The packed dataset of that scan."""
-    pack_scan(scan.directory)
+    pack_scan(scan.directory, CDN)
     return Path(scan.directory / "dataset")
 
 
@@ -74,8 +77,9 @@ def test_the_checksums_are_right_and_of_every_other_file(dataset: Path, algorith
     command = [f"{algorithm}sum", "--check", "--strict", name]
     done = subprocess.run(command, cwd=dataset, capture_output=True, text=True, check=True)
     checked = {line.removesuffix(": OK") for line in done.stdout.splitlines()}
-    # Each list leaves out itself; the first one cannot know the second.
-    assert checked == FILES - {name} - ({"checksums.md5.txt"} if algorithm == "sha256" else set())
+    # Each list leaves out itself and what comes after it: the torrent, and for the first one the second.
+    later = {"dataset.torrent"} | ({"checksums.md5.txt"} if algorithm == "sha256" else set())
+    assert checked == FILES - {name} - later
     (dataset / "joblog.txt").write_text("tampered with")
     assert subprocess.run(command, cwd=dataset, capture_output=True, check=False).returncode == 1
 
@@ -110,7 +114,7 @@ def test_the_manifest_is_right(scan: Any, dataset: Path) -> None:
     assert manifest.scanner.version == "2.1"
     assert {"python", "global-pypi-scan", "bandersnatch", "zstandard"} == manifest.versions.keys()
     assert {file.name for file in manifest.files} == FILES - {
-        "manifest.json", "checksums.md5.txt", "checksums.sha256.txt",
+        "manifest.json", "checksums.md5.txt", "checksums.sha256.txt", "dataset.torrent",
     }  # fmt: skip
     for file in manifest.files:
         content = (dataset / file.name).read_bytes()
@@ -130,15 +134,26 @@ def test_the_readme_gives_the_counts(dataset: Path) -> None:
 def test_packing_twice_gives_the_same_bytes(scan: Any, dataset: Path) -> None:
     content = {path.name: path.read_bytes() for path in dataset.iterdir()}
     (dataset / "left-over.txt").write_text("of a pack that was killed")
-    pack_scan(scan.directory)
+    pack_scan(scan.directory, CDN)
     assert {path.name: path.read_bytes() for path in dataset.iterdir()} == content
+
+
+def test_the_torrent_is_of_every_other_file_and_leads_to_the_cdn(dataset: Path) -> None:
+    torrent = libtorrent.bdecode((dataset / "dataset.torrent").read_bytes())
+    assert torrent.keys() == {b"info", b"url-list"}
+    assert torrent[b"url-list"] == b"https://cdn.example/pypi_datasets/"
+    assert torrent[b"info"][b"name"] == b"2026-11-01"
+    sizes = {file[b"path"][0].decode(): file[b"length"] for file in torrent[b"info"][b"files"]}
+    assert sizes == {name: (dataset / name).stat().st_size for name in FILES - {"dataset.torrent"}}
+    content = b"".join((dataset / name).read_bytes() for name in sizes)
+    assert torrent[b"info"][b"pieces"] == hashlib.sha1(content).digest()  # so little is one piece
 
 
 def test_missing_results_are_named(scan: Any) -> None:
     for shard in ("0001", "0003"):
         shutil.rmtree(scan.directory / "results" / shard)
     with pytest.raises(PackError, match="shards 0001, 0003 have no results"):
-        pack_scan(scan.directory)
+        pack_scan(scan.directory, CDN)
 
 
 @pytest.mark.parametrize("change", [{"version": "2.2"}, {"python": "3.10.1"}, {"settings": {"timeout": 60.0}}])
@@ -146,7 +161,7 @@ def test_results_of_different_scanners_are_refused(scan: Any, change: dict[str, 
     path = scan.directory / "results" / "0002" / "scanner.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(PackError, match=r"shards 0001 and 0002 were not scanned alike: .* is .* and "):
-        pack_scan(scan.directory)
+        pack_scan(scan.directory, CDN)
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -154,26 +169,26 @@ def test_results_that_are_not_those_of_the_plan_are_refused(scan: Any, first: in
     path = scan.directory / "results" / "0001" / "status.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[first : first + 1]))
     with pytest.raises(PackError, match="not those of the input packages"):
-        pack_scan(scan.directory)
+        pack_scan(scan.directory, CDN)
 
 
 def test_statuses_of_an_earlier_plan_of_as_many_packages_are_refused(scan: Any) -> None:
     path = scan.directory / "results" / "0003" / "status.jsonl"
     path.write_text(path.read_text().replace('"name":"e"', '"name":"x"').replace('"name":"d"', '"name":"da"'))
     with pytest.raises(PackError, match="in place of"):
-        pack_scan(scan.directory)
+        pack_scan(scan.directory, CDN)
 
 
 def test_a_failed_pack_leaves_no_manifest(scan: Any, dataset: Path) -> None:
     (scan.directory / "results" / "0001" / "status.jsonl").write_bytes(b"")
     with pytest.raises(PackError):
-        pack_scan(scan.directory)
+        pack_scan(scan.directory, CDN)
     assert not (dataset / "manifest.json").exists()
 
 
 def test_a_directory_without_a_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="no readable plan"):
-        pack_scan(tmp_path)
+        pack_scan(tmp_path, CDN)
 
 
 def test_many_shards_need_few_open_files(make_scan: Callable[..., Any]) -> None:
@@ -184,6 +199,6 @@ def test_many_shards_need_few_open_files(make_scan: Callable[..., Any]) -> None:
     highest = max(int(descriptor) for descriptor in os.listdir("/proc/self/fd"))  # noqa: PTH208
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))
     try:
-        assert pack_scan(scan.directory).counts.records == 60
+        assert pack_scan(scan.directory, CDN).counts.records == 60
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
