@@ -47,7 +47,10 @@ def render(result: dict[str, Any]) -> str:
         ),
         differences=_differences(rows),
         slowest=_lines(map(_slow, slowest(rows))),
-        profile=_lines(f"| {area} | {seconds / sum(areas.values()):.0%} |" for area, seconds in areas.items()),
+        profile=_lines(
+            f"| {area} | {seconds / sum(areas.values()):.0%} |"
+            for area, seconds in sorted(areas.items(), key=lambda item: -item[1])
+        ),
         packages=_lines(map(_package, rows)),
     )
 
