@@ -42,9 +42,7 @@ def render(result: dict[str, Any]) -> str:
         summary=_lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in _MEANING.items()),
         rounds=result["settings"]["rounds"],
         normalisations=_lines(f"- {name}: {reason}" for name, reason in NORMALISATIONS.items()),
-        left_out=", ".join(
-            f"{sum(row[side]['left_out'] for row in rows)} of the {side}" for side in ("original", "engine")
-        ),
+        left_out=", ".join(f"{_left_out(rows, side)} of the {side}" for side in ("original", "engine")),
         differences=_differences(rows),
         slowest=_lines(map(_slow, slowest(rows))),
         profile=_lines(

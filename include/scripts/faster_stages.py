@@ -180,10 +180,15 @@ def _rewrite_operation(stage: Any, place: Place) -> None:
         stage.binop(Context(stage, place))
 
 
-def _rewrite_attribute(stage: Any, place: Place) -> None:
-    source = place[0].source
-    if type(source) is str and source in place[2]:
-        stage.resolve_variable(Context(stage, place))
+def _rewrite_name(field: str) -> Act:
+    """Return what to do with a node whose `field` can be the name of a variable."""
+
+    def rewrite(stage: Any, place: Place) -> None:
+        name = getattr(place[0], field)
+        if type(name) is str and name in place[2]:
+            stage.resolve_variable(Context(stage, place))
+
+    return rewrite
 
 
 def _rewrite_subscript(stage: Any, place: Place) -> None:
@@ -193,12 +198,6 @@ def _rewrite_subscript(stage: Any, place: Place) -> None:
         stage.resolve_variable(Context(stage, place))
     if type(node.value) is String:
         stage.string_slice(Context(stage, place))
-
-
-def _rewrite_variable(stage: Any, place: Place) -> None:
-    value = place[0].value
-    if type(value) is str and value in place[2]:
-        stage.resolve_variable(Context(stage, place))
 
 
 def _rewrite_return(stage: Any, place: Place) -> None:
@@ -233,9 +232,9 @@ def _may_rewrite_call(node: Any, function: Any, stack: Any) -> bool:
 _REWRITES: dict[type, Act] = {
     dict: _rewrite_dict,
     BinOp: _rewrite_operation,
-    Attribute: _rewrite_attribute,
+    Attribute: _rewrite_name("source"),
     Subscript: _rewrite_subscript,
-    Var: _rewrite_variable,
+    Var: _rewrite_name("value"),
     Call: _rewrite_call,
     **dict.fromkeys(_RETURNS, _rewrite_return),
 }
