@@ -32,6 +32,7 @@ AREAS = (
     ("making syntax trees", ("faster_source", "python_src_inspector", "builtins.compile", "/ast.py")),
     ("what analyzers do with strings", ("faster_strings", "faster_literals", "detect_redos", "/re/", "data_finder.py")),
     ("what analyzers do with strings", ("python/misc.py", "python/secrets.py", "python/sqli.py", "tlsh", "hashlib")),
+    ("files and paths", ("faster_files",)),
     ("walking over syntax trees", ("faster_", "aura/analyzers/python/", "pattern_matching", "robust_aura")),
     ("files and paths", ("uri_handlers", "pathlib", "/magic/", "fs_struct", "posix.", "io.open", "codecs", "utils.py")),
     ("unpacking", ("unpack", "zipfile", "tarfile", "zlib", "gzip", "lzma")),
