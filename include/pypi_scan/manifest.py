@@ -24,8 +24,21 @@ class Counts(msgspec.Struct, frozen=True):
     by_status: dict[str, int]
 
 
+class ChangeCounts(msgspec.Struct, frozen=True):
+    """How many packages differ from the scan `since`: new, gone, of another version, same version other detections."""
+
+    since: str
+    new: int
+    gone: int
+    version: int
+    detections: int
+
+
 class Manifest(msgspec.Struct, frozen=True):
-    """The provenance of a scan. `as_of` is ISO 8601 in UTC; `files` are all that are written before it."""
+    """The provenance of a scan. `as_of` is ISO 8601 in UTC; `files` are all that are written before it.
+
+    `changes` is null for the first scan, and for one that was asked for some packages only.
+    """
 
     scan_id: str
     as_of: str
@@ -34,3 +47,4 @@ class Manifest(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     counts: Counts
     files: list[ManifestFile]
+    changes: ChangeCounts | None = None
