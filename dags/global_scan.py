@@ -8,7 +8,8 @@ was the latest at **as_of**: the param if given, else the run's logical date, el
 2. `prepare` ships the programs and the aura_dataset of the plan to the worker and checks it;
 3. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
    shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
-4. `pack` makes the dataset, `publish` puts it on the CDN, and the index last;
+4. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
+   last;
 5. `cleanup` frees the worker, also after a failure.
 
 **If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
@@ -32,10 +33,11 @@ from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.index import load_index, published_scan_ids, write_index
 from pypi_scan.mirror import Mirror
-from pypi_scan.pack import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, pack_scan
+from pypi_scan.pack import pack_editions, pack_scan
 from pypi_scan.plan import PlanError, plan_scan, read_plan
 from pypi_scan.publish import publish_directory
 from pypi_scan.scan_request import RequestError, scan_request
+from pypi_scan.seal import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
 from pypi_scan.torrent import TORRENT
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator
@@ -143,6 +145,10 @@ def global_scan() -> None:
         prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evicted
 
     @task
+    def editions(scan_id: str) -> None:
+        pack_editions(Settings.load().scans_dir / scan_id)
+
+    @task
     def pack(scan_id: str) -> dict[str, Any]:
         settings = Settings.load()
         return asdict(pack_scan(settings.scans_dir / scan_id, settings.cdn_public_url).counts)
@@ -172,7 +178,7 @@ def global_scan() -> None:
     shards = scan_one.partial(scan_id=scan_id).expand(shard=list_shards(scan_id))
 
     ready >> shards
-    shards.get_child_by_label("collect") >> pack(scan_id) >> publish(scan_id)
+    shards.get_child_by_label("collect") >> editions(scan_id) >> pack(scan_id) >> publish(scan_id)
     shards.get_child_by_label("evict") >> cleanup(scan_id).as_teardown(setups=ready)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from pypi_scan.accept import ShardSummary, accept_results
 from pypi_scan.datasets.layout import AURA_DATASET
-from pypi_scan.results import RESULT_FILES, ResultsError, ShardSummary, check_results
+from pypi_scan.results import RESULT_FILES, ResultsError
 from pypi_scan.settings import Settings
 from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
 
@@ -62,7 +63,7 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
 
 
 def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
-    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/`` once they have been checked.
+    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/``, checked and ready to be packed.
 
     Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
     """
@@ -76,7 +77,7 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
         with worker_session(worker) as session:
             for name in RESULT_FILES:
                 session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
-        summary = check_results(scan_dir / "shards" / f"{shard}.jsonl.zst", incoming)
+        summary = accept_results(scan_dir / "shards" / f"{shard}.jsonl.zst", incoming)
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)

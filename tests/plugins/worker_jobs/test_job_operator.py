@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.module_loading import import_string
 
 from demo.processes import free_port
-from pypi_scan.results import RESULT_FILES, check_results
+from pypi_scan.accept import accept_results
+from pypi_scan.results import RESULT_FILES
 from pypi_scan.settings import Settings
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator, WorkerJobOperator
 from worker_jobs.worker import Worker, WorkerError
@@ -95,7 +96,7 @@ def test_prefetch_and_scan(
     assert {path.name for path in (web / "json").iterdir()} == SOURCES.keys()
     run(ScanOperator, scanned, context)
     results = on_worker / "results" / scanned.shard
-    assert check_results(settings.scans_dir / scanned.scan_id / "shards" / shard, results).by_status == {"ok": 2}
+    assert accept_results(settings.scans_dir / scanned.scan_id / "shards" / shard, results).by_status == {"ok": 2}
     assert {path.name for path in results.iterdir()} >= set(RESULT_FILES)
     assert json.loads((results / "scanner.json").read_text())["settings"]["timeout"] == 60
     assert jobs(work_dir) == []
