@@ -125,7 +125,7 @@ def test_a_shard_is_fetched_scanned_collected_and_evicted(bag):
     tasks = bag["dags"]["global_scan"]["tasks"]
     assert tasks["shards.prefetch"]["downstream"] == ["shards.evict", "shards.scan"]  # setup of evict
     assert tasks["shards.scan"]["downstream"] == ["shards.collect"]
-    assert tasks["shards.collect"]["downstream"] == ["pack", "shards.evict"]
+    assert tasks["shards.collect"]["downstream"] == ["editions", "shards.evict"]
     # The SSD is freed after a failure too, and a failure to free it does not fail a run whose dataset is out.
     assert tasks["shards.evict"]["trigger_rule"] == "all_done_setup_success"
     assert tasks["shards.evict"]["downstream"] == ["cleanup"]

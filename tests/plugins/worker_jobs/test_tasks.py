@@ -125,7 +125,10 @@ def test_collect(settings: Settings, scanned: Scanned, remote_results: Path) -> 
     for _ in range(2):
         summary = collect_results(settings, scanned.scan_id, scanned.shard)
         assert (summary.packages, summary.records, summary.by_status) == (2, 2, {"ok": 2})
-        assert kept(settings, scanned) == {name: (scanned.results / name).read_bytes() for name in RESULT_FILES}
+        made_ready = {"frames.json", "rejected.jsonl", "part.sqlite", "part.parquet"}
+        found = kept(settings, scanned)
+        assert found.keys() == {*RESULT_FILES, *made_ready}
+        assert all(found[name] == (scanned.results / name).read_bytes() for name in RESULT_FILES)
 
 
 def replace_by_link(results: Path) -> None:
