@@ -37,7 +37,8 @@ class ChangeCounts(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """The provenance of a scan. `as_of` is ISO 8601 in UTC; `files` are all that are written before it.
 
-    `changes` is null for the first scan, and for one that was asked for some packages only.
+    `partial` says that the scan was asked for some packages only: it stands for itself, not for all of PyPI. `changes`
+    is null for such a scan, and for the first one.
     """
 
     scan_id: str
@@ -48,3 +49,4 @@ class Manifest(msgspec.Struct, frozen=True):
     counts: Counts
     files: list[ManifestFile]
     changes: ChangeCounts | None = None
+    partial: bool = False
