@@ -39,7 +39,7 @@ def render_croissant(scan: IndexedScan, index_url: str) -> bytes:
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "global-pypi-scan",
         "description": "What the code on PyPI does: the latest release of every package, scanned with Aura.",
-        "url": f"{index_url}datasets.html#{scan.scan_id}",
+        "url": f"{index_url}datasets.html",
         "version": f"{scan.as_of.year}.{scan.as_of.month}.{scan.as_of.day}",
         "datePublished": f"{scan.as_of:%Y-%m-%d}",
         "license": "https://creativecommons.org/licenses/by-nc/4.0/",
