@@ -52,6 +52,8 @@ def test_the_reader_finds_nothing_amiss_and_reads_every_row(tmp_path: Path, capl
         read = [{key: text(value) for key, value in record.items()} for record in dataset.records(record_set)]
         whole = [{f"{record_set}/{column.name}": row.get(column.name) for column in columns} for row in ROWS[name]]
         assert read == whole
+    fields = [field for record_set in json.loads(content)["recordSet"] for field in record_set["field"]]
+    assert [field["@id"] for field in fields if field.get("repeated")] == ["detections/tags"]
 
 
 def text(value: Any) -> Any:

@@ -90,6 +90,8 @@ def test_the_page_tells_everything_about_a_scan() -> None:
     )
     assert scan.magnet in page.links
     assert "#2026-10-01" in page.links
+    assert "since 2026-10-01 ; which ones" in page.text
+    assert page.links.count("../2026-11-01/changes.html") == 2  # there, and among the files
 
 
 def test_the_page_shows_the_key_and_how_to_use_it() -> None:
