@@ -28,9 +28,10 @@ def write_packages(rows: Path, target: Path) -> None:
 
 def write_detections(parts: Sequence[Path], target: Path) -> None:
     """Merge the parts of all shards, given by their directories, into ``detections.parquet``."""
+    columns = ", ".join(column.name for column in DETECTION_COLUMNS)
     files = ", ".join(quoted(directory / PARQUET_PART) for directory in parts)
     with duckdb_session(target.parent) as database:
         database.execute(
-            f"COPY (SELECT {', '.join(DETECTION_COLUMNS)} FROM read_parquet([{files}]) ORDER BY {ORDER}) "
+            f"COPY (SELECT {columns} FROM read_parquet([{files}]) ORDER BY {ORDER}) "
             f"TO {quoted(target)} ({_FORMAT}, ROW_GROUP_SIZE {_DETECTIONS_A_GROUP})"
         )

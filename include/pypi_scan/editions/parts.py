@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pypi_scan.editions.columns import DETECTION_COLUMNS, sql_struct
+from pypi_scan.editions.columns import DETECTION_COLUMNS, Column, sql_struct
 from pypi_scan.editions.database import duckdb_session, quoted
 from pypi_scan.record import Detection, Record, RecordOrigin, fingerprint
 
@@ -31,7 +31,7 @@ _NO_EXTRA = zlib.compress(b"{}")
 # Rows are sorted by these; `number` counts the detections of a record. A type's rows lie together: who asks for one
 # type reads them alone.
 ORDER = "type, package, number"
-PART_COLUMNS = DETECTION_COLUMNS | {"number": "INTEGER"}
+PART_COLUMNS = (*DETECTION_COLUMNS, Column("number", "integer", "of the detection in its record"))
 
 
 class _Row(msgspec.Struct):

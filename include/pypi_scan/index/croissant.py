@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from pypi_scan.editions.columns import Column
 from pypi_scan.index.model import IndexedScan
-from pypi_scan.index.scan_files import TABLES, Column
+from pypi_scan.index.scan_files import TABLES
 
 # By this one, and by no other, the format's own reader knows Parquet.
 _FORMATS = {

@@ -20,8 +20,8 @@ from pypi_scan.index.model import INDEX_NAME, Index, IndexedScan, SmallDataset, 
 from pypi_scan.index.objects import object_sizes
 from pypi_scan.index.scan_files import AFTER_MANIFEST
 from pypi_scan.manifest import SCANS_PREFIX
-from pypi_scan.pack import MANIFEST
 from pypi_scan.publish import Cdn, list_prefixes, read_object
+from pypi_scan.seal import MANIFEST
 from pypi_scan.torrent import TORRENT, TorrentError
 
 LATEST_NAME = "latest"

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from pypi_scan.changes import CHANGES_PAGE
 from pypi_scan.index.manifests import as_of_instant
-from pypi_scan.index.scan_files import CHANGES_PAGE, EDITIONS, SIGNATURE, about
+from pypi_scan.index.scan_files import EDITIONS, about
 from pypi_scan.manifest import SCANS_PREFIX, ChangeCounts, Manifest
-from pypi_scan.pack import MANIFEST
+from pypi_scan.seal import MANIFEST, SIGNATURE
 from pypi_scan.torrent import TORRENT, magnet_link
 
 INDEX_NAME = "index"

@@ -94,7 +94,7 @@ def test_sqlite_holds_every_detection_in_the_tables_of_auras_documentation(packe
 
 def test_parquet_holds_every_detection_and_every_package(packed: Path) -> None:
     detections = duckdb.sql(f"FROM '{packed}/detections.parquet'")
-    assert detections.columns == list(DETECTION_COLUMNS)
+    assert detections.columns == [column.name for column in DETECTION_COLUMNS]
     rows = [dict(zip(detections.columns, row, strict=True)) for row in detections.fetchall()]
     expected = sorted(
         ((one["type"], record["pypi"]["name"], one) for record in records(packed) for one in record["detections"]),
@@ -107,7 +107,7 @@ def test_parquet_holds_every_detection_and_every_package(packed: Path) -> None:
         same = {key: one[key] for key in ("severity", "message", "location", "line_no", "line", "signature", "tags")}
         assert {key: row[key] for key in same} == same
     packages = duckdb.sql(f"FROM '{packed}/packages.parquet'")
-    assert packages.columns == list(PACKAGE_COLUMNS)
+    assert packages.columns == [column.name for column in PACKAGE_COLUMNS]
     rows = [dict(zip(packages.columns, row, strict=True)) for row in packages.fetchall()]
     assert [row["package"] for row in rows] == sorted(["bad", *NAMES])
     without = {row["package"]: row["status"] for row in rows if row["frame_offset"] is None}
