@@ -14,14 +14,12 @@ from pathlib import Path
 import msgspec
 
 from pypi_scan.files import atomic_write, atomic_write_text
-from pypi_scan.manifest import SCANS_PREFIX, ChangeCounts, Counts, Manifest, ManifestFile
+from pypi_scan.manifest import MANIFEST, SCANS_PREFIX, ChangeCounts, Counts, Manifest, ManifestFile
 from pypi_scan.plan import Plan
 from pypi_scan.results import Scanner
 from pypi_scan.signing import SigningKey, sign_file
 from pypi_scan.torrent import TORRENT, PieceHasher, make_torrent, piece_size
 
-MANIFEST = "manifest.json"
-SIGNATURE = "manifest.json.minisig"
 SHA256_CHECKSUMS = "checksums.sha256.txt"
 MD5_CHECKSUMS = "checksums.md5.txt"
 

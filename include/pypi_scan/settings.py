@@ -1,6 +1,7 @@
 """Settings of the control host, read from ``PYPI_SCAN_*`` environment variables when a task runs.
 
-Credentials are not among them: they live in Airflow Connections (`worker_conn_id`, `cdn_conn_id`).
+Credentials are not among them: they live in Airflow Connections (`worker_conn_id`, `cdn_conn_id`,
+`signing_conn_id`).
 """
 
 from pathlib import Path
@@ -51,6 +52,9 @@ class Settings(BaseSettings):
     )
     cdn_bucket: str = Field(description="bucket whose content the CDN serves")
     cdn_public_url: str = Field(description="URL under which the bucket's objects are public, without trailing slash")
+    signing_conn_id: str = Field(
+        default="pypi_signing", description="Airflow connection with the secret key that signs what is published"
+    )
 
     @property
     def datasets_dir(self) -> Path:

@@ -329,11 +329,13 @@ def test_the_commands_of_the_readme_read_the_dataset(dataset, tmp_path):
 
 def test_the_commands_of_the_readme_set_up_airflow(tmp_path):
     blocks = [block for block in readme_blocks("sh") if ".venv/bin/airflow" in block]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
+    commands = "\n".join(blocks).replace("/srv/pypi-scan/keys/minisign.key", str(tmp_path / "minisign.key"))
+    commands = commands.replace("new-key /srv/pypi-scan/keys", f"new-key {tmp_path}")
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path), "LANG": "C.UTF-8"}
-    subprocess.run(["bash", "-euo", "pipefail", "-c", "\n".join(blocks)], cwd=PROJECT, env=env, check=True)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=PROJECT, env=env, check=True)
     with sqlite3.connect(tmp_path / "airflow.db") as database:
         connections = {row[0] for row in database.execute("select conn_id from connection")}
         pools = {row[0] for row in database.execute("select pool from slot_pool")}
-    assert {"pypi_cdn", "pypi_worker"} <= connections
+    assert {"pypi_cdn", "pypi_signing", "pypi_worker"} <= connections
     assert {"worker_prefetch", "worker_scan"} <= pools

@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pypi_scan.index.manifests import parse_manifest
 from pypi_scan.index.model import Index, IndexedScan, describe_scan, make_index
+from pypi_scan.manifest import parse_manifest
 from pypi_scan.publish import Cdn, publish_bytes
 from pypi_scan.torrent import PieceHasher, make_torrent
 

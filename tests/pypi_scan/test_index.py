@@ -8,9 +8,10 @@ from typing import Any
 import minisign
 import pytest
 
-from pypi_scan.index import ManifestError, load_index, parse_manifest, published_scan_ids
+from pypi_scan.index import load_index, published_scan_ids
 from pypi_scan.index.load import PublicKeyError
 from pypi_scan.index.model import SmallDataset, describe_scan, make_index, render_json
+from pypi_scan.manifest import ManifestError, parse_manifest
 from pypi_scan.publish import Cdn, publish_bytes
 from pypi_scan.torrent import TorrentError, magnet_link
 

@@ -4,8 +4,8 @@ import re
 from xml.etree import ElementTree as ET
 
 from pypi_scan.index.feed import render_feed
-from pypi_scan.index.manifests import parse_manifest
 from pypi_scan.index.model import describe_scan
+from pypi_scan.manifest import parse_manifest
 
 from .published_scans import CHANGES, PUBLIC_URL, described, index_of, manifest, torrent
 

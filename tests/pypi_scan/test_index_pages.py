@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 
 import yaml
 
-from pypi_scan.index.manifests import parse_manifest
 from pypi_scan.index.model import SmallDataset, describe_scan, make_index
 from pypi_scan.index.pages import render_card, render_html, render_readme, render_redirect
+from pypi_scan.manifest import parse_manifest
 
 from .published_scans import CHANGES, PUBLIC_URL, described, index_of, manifest, torrent
 

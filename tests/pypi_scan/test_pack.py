@@ -14,7 +14,7 @@ import libtorrent
 import pytest
 import zstandard
 
-from pypi_scan.index import parse_manifest
+from pypi_scan.manifest import parse_manifest
 from pypi_scan.pack import PackError, pack_scan
 from pypi_scan.plan import PlanError
 from pypi_scan.signing import SigningKey, new_key_pair

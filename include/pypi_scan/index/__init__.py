@@ -9,7 +9,6 @@ also ``dataset_card.md``, ``croissant.json``, and copies of its small files belo
 """
 
 from pypi_scan.index.load import load_index, published_scan_ids
-from pypi_scan.index.manifests import ManifestError, parse_manifest
 from pypi_scan.index.write import write_index
 
-__all__ = ["ManifestError", "load_index", "parse_manifest", "published_scan_ids", "write_index"]
+__all__ = ["load_index", "published_scan_ids", "write_index"]

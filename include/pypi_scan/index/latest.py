@@ -3,10 +3,10 @@
 import hashlib
 
 from pypi_scan.index.model import IndexedScan
-from pypi_scan.manifest import SCANS_PREFIX
+from pypi_scan.manifest import MANIFEST, SCANS_PREFIX, SIGNATURE
 from pypi_scan.pack import README
 from pypi_scan.publish import Cdn, PublishError, read_object
-from pypi_scan.seal import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, SIGNATURE
+from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.torrent import TORRENT
 
 # The manifest is the last: it names the scan that the others are of.

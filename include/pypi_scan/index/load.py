@@ -15,13 +15,11 @@ from pypi_scan.datasets.layout import (
     PACKAGE_LIST,
     REVERSE_DEPENDENCIES,
 )
-from pypi_scan.index.manifests import ManifestError, parse_manifest
 from pypi_scan.index.model import INDEX_NAME, Index, IndexedScan, SmallDataset, describe_scan, make_index
 from pypi_scan.index.objects import object_sizes
 from pypi_scan.index.scan_files import AFTER_MANIFEST
-from pypi_scan.manifest import SCANS_PREFIX
+from pypi_scan.manifest import MANIFEST, SCANS_PREFIX, ManifestError, parse_manifest
 from pypi_scan.publish import Cdn, list_prefixes, read_object
-from pypi_scan.seal import MANIFEST
 from pypi_scan.torrent import TORRENT, TorrentError
 
 LATEST_NAME = "latest"

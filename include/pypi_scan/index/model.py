@@ -8,10 +8,8 @@ from urllib.parse import quote
 import msgspec
 
 from pypi_scan.changes import CHANGES_PAGE
-from pypi_scan.index.manifests import as_of_instant
 from pypi_scan.index.scan_files import EDITIONS, about
-from pypi_scan.manifest import SCANS_PREFIX, ChangeCounts, Manifest
-from pypi_scan.seal import MANIFEST, SIGNATURE
+from pypi_scan.manifest import MANIFEST, SCANS_PREFIX, SIGNATURE, ChangeCounts, Manifest, as_of_instant
 from pypi_scan.torrent import TORRENT, magnet_link
 
 INDEX_NAME = "index"

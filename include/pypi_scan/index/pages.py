@@ -11,7 +11,7 @@ import jinja2
 
 from pypi_scan.index.model import Index, IndexedScan
 from pypi_scan.index.scan_files import TABLES
-from pypi_scan.seal import MANIFEST
+from pypi_scan.manifest import MANIFEST
 
 # As dataset hubs name the sizes of datasets: the number of rows is below it.
 _SIZE_CATEGORIES = {

@@ -4,9 +4,10 @@ from pypi_scan.changes import CHANGES, CHANGES_PAGE
 from pypi_scan.dataset_index import DATASET, INDEX
 from pypi_scan.editions.columns import DETECTION_COLUMNS, DETECTIONS, PACKAGE_COLUMNS, PACKAGES
 from pypi_scan.editions.sqlite import SQLITE
+from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.pack import README, REJECTED_RECORDS
 from pypi_scan.record import SCHEMA
-from pypi_scan.seal import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, SIGNATURE
+from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.torrent import TORRENT
 
 # The same findings, each for other tools.
