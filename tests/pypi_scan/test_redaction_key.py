@@ -1,5 +1,6 @@
 """The key of the hashes of secrets: made once, kept to its owner."""
 
+import secrets
 import stat
 import threading
 from pathlib import Path
@@ -24,14 +25,13 @@ def test_nobody_else_can_read_it(tmp_path: Path) -> None:
 
 def test_tasks_that_make_it_at_once_get_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     barrier = threading.Barrier(4)
-    exists = Path.exists
+    token_hex = secrets.token_hex
 
-    def exists_for_nobody_yet(path: Path) -> bool:
-        found = exists(path)
+    def token_hex_when_all_ask(size: int) -> str:
         barrier.wait(10)
-        return found
+        return token_hex(size)
 
-    monkeypatch.setattr(Path, "exists", exists_for_nobody_yet)
+    monkeypatch.setattr(secrets, "token_hex", token_hex_when_all_ask)
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(redaction_key(tmp_path).read_text())) for _ in range(4)]
     for thread in threads:
