@@ -137,7 +137,7 @@ def make_shard(scan: Path, shard: str, names: list[str]) -> int:
     (results / "joblog.txt").write_text(
         "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n", encoding="ascii"
     )
-    scanner = {"scanner": "aura-security", "version": "2.1", "python": "3.11.9", "settings": {}}
+    scanner = {"scanner": "aura-security", "version": "2.1", "python": "3.11.9", "settings": {"secrets": "redacted"}}
     (results / "scanner.json").write_bytes(msgspec.json.encode(scanner))
     accept_results(scan / "shards" / f"{shard}.jsonl.zst", results)
     return size

@@ -39,13 +39,14 @@ class RejectedRecord(msgspec.Struct, frozen=True):
     reason: str
 
 
-def accept_results(shard: Path, directory: Path) -> ShardSummary:
+def accept_results(shard: Path, directory: Path, *, keep_secrets: bool = False) -> ShardSummary:
     """Check the results in `directory` against their shard and make them ready to be packed.
 
-    Raises ResultsError if they are not what the shard asked for.
+    A record that quotes a secret is rejected, unless `keep_secrets`. Raises ResultsError if they are not what the shard
+    asked for.
     """
     with writing_parts(directory) as parts:
-        checked = check_results(shard, directory, parts.add)
+        checked = check_results(shard, directory, parts.add, keep_secrets=keep_secrets)
     frames, by_status = checked.frames, checked.by_status
     rejected = []
     if checked.rejected:

@@ -18,6 +18,7 @@ import msgspec
 import zstandard
 
 from pypi_scan.record import NotARecordError, Record, RecordFile, RecordOrigin, decode_record
+from pypi_scan.redaction_check import quoted_secret
 from pypi_scan.status import PackageStatus
 
 RECORDS = "records.jsonl.zst"
@@ -86,11 +87,17 @@ _origin_decoder = msgspec.json.Decoder(_OriginOfRecord)
 _status_decoder = msgspec.json.Decoder(PackageStatus)
 
 
-def check_results(shard: Path, directory: Path, accept: Callable[[Record], None]) -> CheckedResults:
+def check_results(
+    shard: Path, directory: Path, accept: Callable[[Record], None], *, keep_secrets: bool = False
+) -> CheckedResults:
     """Check a shard's results against the shard, and call `accept` with each record that is as it should be.
 
-    Raises ResultsError at the first thing that is not right, and at the end if too many records were rejected.
+    Unless `keep_secrets`, a record that quotes a secret is rejected. Raises ResultsError at the first thing that is not
+    right, and at the end if too many records were rejected.
     """
+    secrets = read_scanner(directory).settings.get("secrets")
+    if secrets != "redacted" and not keep_secrets:
+        raise ResultsError("scanner.json: secrets are not redacted, and PYPI_SCAN_KEEP_SECRETS is not set")
     packages = {package.name: package for package in read_shard(shard)}
     expected: set[str] = set()
     by_status: Counter[str] = Counter()
@@ -103,7 +110,7 @@ def check_results(shard: Path, directory: Path, accept: Callable[[Record], None]
             expected.add(status.name)
     if missing:
         raise ResultsError(f"status.jsonl: no status of {_some(missing)}")
-    frames, rejected = _check_records(directory / RECORDS, packages, expected, accept)
+    frames, rejected = _check_records(directory / RECORDS, packages, expected, accept, keep_secrets=keep_secrets)
     untried = set(packages)
     for row in read_joblog(directory):
         name = row.rpartition("\tscan ")[2]
@@ -111,7 +118,6 @@ def check_results(shard: Path, directory: Path, accept: Callable[[Record], None]
             reason = "comes twice" if name in packages else "is not in the shard"
             raise ResultsError(f"joblog.txt: a row of a package that {reason}: {row!r:.200}")
         untried.remove(name)
-    read_scanner(directory)
     return CheckedResults(dict(by_status), frames, rejected)
 
 
@@ -179,7 +185,12 @@ def _check_status(status: PackageStatus, packages: dict[str, ShardPackage]) -> N
 
 
 def _check_records(
-    path: Path, packages: dict[str, ShardPackage], expected: set[str], accept: Callable[[Record], None]
+    path: Path,
+    packages: dict[str, ShardPackage],
+    expected: set[str],
+    accept: Callable[[Record], None],
+    *,
+    keep_secrets: bool,
 ) -> tuple[list[Frame], dict[str, str]]:
     frames: list[Frame] = []
     rejected: dict[str, str] = {}
@@ -194,6 +205,8 @@ def _check_records(
                 raise ResultsError(f"{path.name}: a record of {name!r}, whose status says it has none")
             previous = name
             names.append(name)
+            if record and not keep_secrets and (where := quoted_secret(record.detections)):
+                record, reason = None, f"quotes a secret: {where}"
             if record is None:
                 rejected[name] = reason
             else:
@@ -204,7 +217,7 @@ def _check_records(
     if len(rejected) > max(_FEW_REJECTED, len(expected) * _SHARE_REJECTED):
         name, reason = next(iter(rejected.items()))
         raise ResultsError(
-            f"{path.name}: {len(rejected)} of {len(expected)} records are not as the schema has them, the first is "
+            f"{path.name}: {len(rejected)} of {len(expected)} records are not fit to be published, the first is "
             f"that of {name!r}: {reason}; mend the scanner and scan again"
         )
     return frames, rejected

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
         default=2, ge=1, description="shards a worker's SSD may hold besides the one being fetched"
     )
 
+    keep_secrets: bool = Field(
+        default=False, description="whether records quote the secrets that were found, instead of keyed hashes of them"
+    )
+
     cdn_conn_id: str = Field(
         default="pypi_cdn",
         description="Airflow connection (type aws) with the keys and endpoint_url of the CDN origin",

@@ -104,7 +104,7 @@ class Results:
             "scanner": "aura-security",
             "version": "2.1",
             "python": "3.11.9",
-            "settings": {"timeout": 900.0, "libmagic": "5.46"},
+            "settings": {"timeout": 900.0, "libmagic": "5.46", "secrets": "redacted"},
         }
 
     def fail(self, name: str, status: str) -> None:

@@ -28,10 +28,10 @@ def honest(scan: Any) -> Any:
     return scan.results("0001")
 
 
-def check(scan: Any) -> CheckedResults:
+def check(scan: Any, *, keep_secrets: bool = False) -> CheckedResults:
     accepted: list[Record] = []
     shard, directory = scan.directory / "shards" / "0001.jsonl.zst", scan.directory / "results" / "0001"
-    checked = check_results(shard, directory, accepted.append)
+    checked = check_results(shard, directory, accepted.append, keep_secrets=keep_secrets)
     in_frames = [name for frame in checked.frames for name in frame.names]
     assert [record.pypi.name for record in accepted] == [name for name in in_frames if name not in checked.rejected]
     return checked
@@ -273,13 +273,31 @@ def test_the_reason_quotes_nothing_of_the_record(scan: Any, honest: Any) -> None
     assert "severity" in reason
 
 
+SECRET = {"type": "LeakingSecret", "extra": {"secret": "hunter2"}, "line": "password = PASSWORD"}
+
+
+def test_a_record_that_quotes_a_secret_is_rejected(scan: Any, honest: Any) -> None:
+    honest.records[1]["detections"][0] |= SECRET
+    honest.write()
+    assert check(scan).rejected == {"b": "quotes a secret: LeakingSecret: extra.secret"}
+    assert not check(scan, keep_secrets=True).rejected
+
+
+def test_results_with_secrets_are_refused_unless_asked_for(scan: Any, honest: Any) -> None:
+    honest.scanner["settings"] |= {"secrets": "kept"}
+    honest.write()
+    with pytest.raises(ResultsError, match="secrets are not redacted, and PYPI_SCAN_KEEP_SECRETS is not set"):
+        check(scan)
+    assert not check(scan, keep_secrets=True).rejected
+
+
 def test_many_rejected_records_are_a_broken_scanner(make_scan: Callable[..., Any]) -> None:
     scan = make_scan({f"p{number}": None for number in range(6)})
     made = scan.results("0001")
     for record in made.records:
         record["tags"] = None
     made.write()
-    with pytest.raises(ResultsError, match=r"6 of 6 records are not as the schema has them, the first .* mend the sc"):
+    with pytest.raises(ResultsError, match=r"6 of 6 records are not fit to be published, the first .* mend the sc"):
         check(scan)
 
 

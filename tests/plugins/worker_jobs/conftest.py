@@ -21,6 +21,7 @@ from demo.processes import accepts_connections, free_port, running, wait_until
 from demo.ssh_worker import SSHWorker, ssh_worker
 from pypi_scan.mirror import Mirror
 from pypi_scan.plan import plan_scan
+from pypi_scan.redaction_key import redaction_key
 from pypi_scan.scan_request import ScanRequest
 from pypi_scan.settings import Settings
 from worker_jobs.worker import Worker
@@ -160,8 +161,9 @@ def scanned(worker_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Sc
     (shard,) = plan.shards
     done = Scanned(mirror, directory / "scans", plan.scan_id, shard, directory / "cache", directory / "results")
     options = [f"--shard={done.scans_dir / plan.scan_id / 'shards' / shard}.jsonl.zst", f"--cache={done.cache}"]
-    for program, option in (("prefetch.py", f"--source={mirror.web}"), ("scan_shard.py", f"--output={done.results}")):
-        command = [str(worker_python), str(PROJECT / "include" / "scripts" / program), *options, option]
+    scan = [f"--output={done.results}", f"--redaction-key={redaction_key(directory)}"]
+    for program, more in (("prefetch.py", [f"--source={mirror.web}"]), ("scan_shard.py", scan)):
+        command = [str(worker_python), str(PROJECT / "include" / "scripts" / program), *options, *more]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     return done
 
