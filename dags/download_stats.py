@@ -17,7 +17,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from bigquery_connection import bigquery_from_settings
+from bigquery_connection import bigquery_from_connection
 from dag_defaults import DEFAULT_ARGS, DOWNLOAD_STATS, NOT_AT_ONCE, Tag
 from pypi_scan.settings import Settings
 
@@ -37,7 +37,7 @@ def download_stats() -> None:
         from pypi_scan.download_stats.refresh import refresh_download_stats
 
         settings = Settings.load()
-        sources = configured_sources(settings, lambda: bigquery_from_settings(settings))
+        sources = configured_sources(settings, lambda: bigquery_from_connection(settings))
         return refresh_download_stats(sources, settings.download_stats_kept, datetime.now(UTC).date())
 
     @task(outlets=[DOWNLOAD_STATS])

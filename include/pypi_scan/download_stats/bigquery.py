@@ -4,10 +4,12 @@ A query is billed by the bytes of the days it scans, about 40 GiB each. So each 
 kept as a file, and a window is the sum of its days' files.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import zstandard
@@ -15,6 +17,7 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import Client, QueryJob, QueryJobConfig, ScalarQueryParameter
 from google.cloud.bigquery.retry import DEFAULT_RETRY
+from google.oauth2.service_account import Credentials
 
 from pypi_scan.download_stats.source import (
     DownloadStatsError,
@@ -114,6 +117,26 @@ class BigQuery:
         for path in self._directory.glob(f"*{_SUFFIX}"):
             if path not in kept:
                 path.unlink()
+
+
+def service_account_client(extra: dict[str, Any], connection: str) -> Client:
+    """Return the client of a service account; `extra` is that of an Airflow connection for Google, named `connection`.
+
+    It holds ``keyfile_dict`` (an object, or JSON) or ``key_path``, and may hold ``project``. Raises DownloadStatsError,
+    which does not quote the key.
+    """
+    try:
+        if keyfile := extra.get("keyfile_dict"):
+            info = json.loads(keyfile) if isinstance(keyfile, str) else keyfile
+            credentials = Credentials.from_service_account_info(info)  # type: ignore[no-untyped-call]
+        else:
+            credentials = Credentials.from_service_account_file(extra["key_path"])  # type: ignore[no-untyped-call]
+    except (KeyError, OSError, TypeError, ValueError, AttributeError) as error:
+        raise DownloadStatsError(
+            f"{BigQuery.name}: the connection {connection} needs a service account's key as keyfile_dict, or the path "
+            f"of its file as key_path, in its extra ({type(error).__name__})"
+        ) from None
+    return Client(project=extra.get("project") or credentials.project_id, credentials=credentials)
 
 
 def _query(client: Client, day: date, **options: object) -> QueryJob:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud.bigquery import Client
 
-from pypi_scan.download_stats.bigquery import BigQuery
+from pypi_scan.download_stats.bigquery import BigQuery, service_account_client
 from pypi_scan.download_stats.source import DownloadStatsError, Statistics, Window
 
 from .servers import Reply, Request, serving
@@ -163,3 +165,39 @@ def test_no_credentials_are_an_error_of_this_source(tmp_path: Path) -> None:
 
     with pytest.raises(DownloadStatsError, match=r"^bigquery: .*default credentials"):
         BigQuery(connect, tmp_path, 1).fetch(WINDOW)
+
+
+@pytest.fixture(scope="module")
+def key() -> dict[str, str]:
+    """A service account's key as Google gives it out."""
+    private = rsa.generate_private_key(65537, 2048)
+    return {
+        "type": "service_account",
+        "project_id": "owner",
+        "client_email": "scanner@owner.example",
+        "token_uri": "http://127.0.0.1:1/token",
+        "private_key": private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    }
+
+
+def test_the_key_of_a_connection_is_text_an_object_or_a_file(key: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(key))
+    for extra in ({"keyfile_dict": json.dumps(key)}, {"keyfile_dict": key}, {"key_path": str(file)}):
+        assert service_account_client(extra, "google").project == "owner"
+    assert service_account_client({"keyfile_dict": key, "project": "payer"}, "google").project == "payer"
+
+
+@pytest.mark.parametrize("extra", [{}, {"keyfile_dict": "not JSON"}, {"keyfile_dict": [1]}, {"key_path": "/nowhere"}])
+def test_a_connection_without_a_key_is_named(extra: dict[str, Any]) -> None:
+    with pytest.raises(DownloadStatsError, match=r"^bigquery: the connection google needs a service account's key"):
+        service_account_client(extra, "google")
+
+
+def test_a_damaged_key_is_not_quoted(key: dict[str, str]) -> None:
+    first = key["private_key"].splitlines()[1]
+    damaged = {**key, "private_key": key["private_key"].replace(first, first[:-4])}
+    with pytest.raises(DownloadStatsError) as raised:
+        service_account_client({"keyfile_dict": damaged}, "google")
+    assert first[:20] not in str(raised.value)
+    assert raised.value.__suppress_context__
