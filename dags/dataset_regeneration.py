@@ -1,22 +1,24 @@
 """
-### Re-generate the small datasets after the mirror changed
+### Re-generate the small datasets after the mirror or the download statistics changed
 
-Triggered by the asset `pypi_mirror`; can also be triggered by hand. Reads every package's JSON once (`extract`), makes
-the package list, dependencies, reverse dependencies, download stats and the aura_dataset, and publishes them below
-`aura/` on the CDN, `md5_checksums.txt` last. The package list is also put into the mirror, as
+Triggered by the assets `pypi_mirror` and `pypi_download_stats`; can also be triggered by hand. Reads every package's
+JSON once (`extract`), makes the package list, dependencies, reverse dependencies, download stats and the aura_dataset,
+and publishes them below `aura/` on the CDN, `md5_checksums.txt` last. The package list is also put into the mirror, as
 `web/pypi_package_list.txt`.
 
-Download stats come from the file of the setting `PYPI_SCAN_DOWNLOAD_STATS_FILE`; without it they are left out.
+Download stats are what the DAG `download_stats` kept, with their source, window and date in
+`pypi_download_stats.json`; before its first run they are left out.
 
 **If it fails**: what is public stays as it was; clear the failed task, or wait for the next sync.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import dag, task
 
 from cdn_connection import cdn_from_connection
-from dag_defaults import DEFAULT_ARGS, PYPI_MIRROR, Tag
+from dag_defaults import DEFAULT_ARGS, DOWNLOAD_STATS, PYPI_MIRROR, Tag
 from pypi_scan import datasets
 from pypi_scan.mirror import Mirror
 from pypi_scan.publish import publish_directory
@@ -24,7 +26,7 @@ from pypi_scan.settings import Settings
 
 
 @dag(
-    schedule=[PYPI_MIRROR],
+    schedule=PYPI_MIRROR | DOWNLOAD_STATS,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     tags=[Tag.DATASETS],
@@ -48,7 +50,8 @@ def dataset_regeneration() -> None:
     @task
     def download_stats() -> Any:
         settings = Settings.load()
-        return datasets.write_download_stats(settings.datasets_dir, settings.download_stats_file)
+        today = datetime.now(UTC).date()
+        return datasets.write_download_stats(settings.datasets_dir, settings.download_stats_kept, today)
 
     @task
     def aura_dataset() -> Any:

@@ -5,14 +5,20 @@ Credentials are not among them: they live in Airflow Connections (`worker_conn_i
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+type StatsSource = Literal["clickhouse", "bigquery", "top_packages", "file"]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong. The message names its environment variable."""
+
+
+def _words(value: object) -> object:
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -35,7 +41,30 @@ class Settings(BaseSettings):
 
     download_stats_file: Path | None = Field(
         default=None,
-        description='JSON lines {"package_name", "downloads"}, 30 days; what pypi_download_stats is made of',
+        description='JSON lines {"package_name", "downloads"} or a top-pypi-packages document; the source `file`',
+    )
+    download_stats_sources: Annotated[tuple[StatsSource, ...], NoDecode, BeforeValidator(_words)] = Field(
+        default=(),
+        description="where download stats come from, the first that answers well: clickhouse, bigquery, top_packages, "
+        "file, separated by commas; unset: file if download_stats_file is set, else clickhouse,top_packages",
+    )
+    clickhouse_url: str = Field(
+        default="https://sql-clickhouse.clickhouse.com/",
+        description="HTTP interface of a ClickHouse with the table pypi.pypi_downloads_per_day and the user `demo`",
+    )
+    top_packages_url: str = Field(
+        default="https://hugovk.dev/top-pypi-packages/top-pypi-packages.min.json",
+        description="the monthly top-pypi-packages document",
+    )
+    bigquery_conn_id: str | None = Field(
+        default=None,
+        description="Airflow connection (type google_cloud_platform) that pays for BigQuery; unset: Google's "
+        "application default credentials",
+    )
+    bigquery_max_gib: int = Field(
+        default=200,
+        ge=1,
+        description="GiB that one run may have billed by BigQuery; a day is about 40, and is paid for once",
     )
 
     mirror_source: str = Field(
@@ -64,6 +93,30 @@ class Settings(BaseSettings):
     def datasets_dir(self) -> Path:
         """Where the small datasets are made, and kept between runs."""
         return self.state_dir / "datasets"
+
+    @property
+    def stats_sources(self) -> tuple[StatsSource, ...]:
+        """The sources of download stats in order, the default filled in."""
+        if self.download_stats_sources:
+            return self.download_stats_sources
+        return ("file",) if self.download_stats_file else ("clickhouse", "top_packages")
+
+    @property
+    def download_stats_dir(self) -> Path:
+        """Where download stats are kept between runs."""
+        return self.state_dir / "download_stats"
+
+    @property
+    def download_stats_kept(self) -> Path:
+        """The file of the last good download stats."""
+        return self.download_stats_dir / "kept.jsonl"
+
+    @field_validator("download_stats_sources")
+    @classmethod
+    def _file_is_named(cls, sources: tuple[StatsSource, ...], info: ValidationInfo) -> tuple[StatsSource, ...]:
+        if "file" in sources and not info.data.get("download_stats_file"):
+            raise ValueError("file is one of them, and PYPI_SCAN_DOWNLOAD_STATS_FILE does not name it")
+        return sources
 
     @classmethod
     def load(cls) -> Self:

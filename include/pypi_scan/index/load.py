@@ -12,6 +12,7 @@ from pypi_scan.datasets.layout import (
     CHECKSUMS,
     DEPENDENCIES,
     DOWNLOAD_STATS,
+    DOWNLOAD_STATS_ORIGIN,
     PACKAGE_LIST,
     REVERSE_DEPENDENCIES,
 )
@@ -31,6 +32,7 @@ _SMALL_DATASETS = {
     DEPENDENCIES: "what the latest release of each package requires",
     REVERSE_DEPENDENCIES: "the packages that require each package",
     DOWNLOAD_STATS: "downloads of each package in 30 days, the most first",
+    DOWNLOAD_STATS_ORIGIN: "where these numbers come from, and of which days",
     AURA_DATASET: "what aura update fetches",
     CHECKSUMS: "for md5sum -c",
 }
