@@ -10,7 +10,7 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup bench-scan clean
+.PHONY: help demo serve test lint format lock setup bench-scan bench-pack clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ setup: $(CONTROL) $(WORKER) ## Make both Python environments: .venv (control) an
 
 bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel and stock Aura (CORPUS=file)
 	@.venv/bin/python bench/scan.py $(if $(CORPUS),--corpus '$(CORPUS)') $(ARGS)
+
+bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
+	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
 
 clean: ## Remove the environments, the demo world and caches
 	rm -rf .venv .venv-worker .uv .demo .bench .mypy_cache .pytest_cache .ruff_cache

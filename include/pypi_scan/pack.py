@@ -199,7 +199,7 @@ def _write_statuses(scan_dir: Path, results: Iterable[Path], frames: Iterable[Fr
         tempfile.NamedTemporaryFile(dir=scan_dir, prefix="packages-", suffix=".jsonl") as rows,
         (scan_dir / "input_packages.txt").open(encoding="ascii", newline="\n") as input_packages,
         (dataset / "packages.jsonl.zst").open("wb") as file,
-        zstandard.ZstdCompressor(level=19, write_checksum=True).stream_writer(file, closefd=False) as lines,
+        zstandard.ZstdCompressor(level=9, write_checksum=True).stream_writer(file, closefd=False) as lines,
         (dataset / "package_list.txt").open("w", encoding="ascii", newline="\n") as package_list,
     ):
         statuses = heapq.merge(*streams, key=lambda status: status.name)

@@ -49,7 +49,7 @@ DETECTION_COLUMNS = (
     Column("location", "text", "the file it was found in"),
     Column("line_no", "integer", "line of that file"),
     Column("line", "text", "that line, as the package's author wrote it"),
-    Column("signature", "text", "what tells the detections of a package apart"),
+    Column("signature", "text", "what tells detections apart, hashed as in the SQLite edition"),
     Column("fingerprint", "text", "the signature without paths and line numbers: the same in every version"),
     Column("tags", "texts", "Aura's tags"),
     Column("extra", "text", "what else belongs to a detection of this type, as JSON"),

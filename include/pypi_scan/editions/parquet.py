@@ -4,6 +4,7 @@ Packages are sorted by name. Detections are sorted by type, then package, so who
 reads few row groups over HTTP: their statistics tell which.
 """
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pypi_scan.editions.database import duckdb_session, quoted
 from pypi_scan.editions.parts import ORDER, PARQUET_PART
 
 _PACKAGES_A_GROUP = 20_480
-_DETECTIONS_A_GROUP = 40_960
+_DETECTIONS_A_GROUP = 20_480
 _FORMAT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3"
 
 
@@ -30,7 +31,10 @@ def write_detections(parts: Sequence[Path], target: Path) -> None:
     """Merge the parts of all shards, given by their directories, into ``detections.parquet``."""
     columns = ", ".join(column.name for column in DETECTION_COLUMNS)
     files = ", ".join(quoted(directory / PARQUET_PART) for directory in parts)
-    with duckdb_session(target.parent) as database:
+    with (
+        tempfile.TemporaryDirectory(dir=target.parent, prefix="sort-") as spill,
+        duckdb_session(Path(spill)) as database,
+    ):
         database.execute(
             f"COPY (SELECT {columns} FROM read_parquet([{files}]) ORDER BY {ORDER}) "
             f"TO {quoted(target)} ({_FORMAT}, ROW_GROUP_SIZE {_DETECTIONS_A_GROUP})"

@@ -27,6 +27,7 @@ _PART_SCHEMA = """
     CREATE TABLE detection_types (id INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE tag_names (id INTEGER PRIMARY KEY, name TEXT);
 """
+_ROWS_A_GROUP = 20_480  # what packing has of a part in memory
 _NO_EXTRA = zlib.compress(b"{}")
 # Rows are sorted by these; `number` counts the detections of a record. A type's rows lie together: who asks for one
 # type reads them alone.
@@ -85,7 +86,7 @@ class Parts:
             added = (one.severity, one.location, one.line_no, one.line)
             detections.append((self._detection, self._scan, kind, signature, one.message, one.score, packed, *added))
             tags.update((self._detection, self._tags.setdefault(tag, len(self._tags) + 1)) for tag in one.tags)
-            rows.append(self._encoder.encode(_row(record.pypi, one, extra, number)))
+            rows.append(self._encoder.encode(_row(record.pypi, one, signature, extra, number)))
         self._database.executemany("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", detections)
         self._database.executemany("INSERT INTO tags VALUES (?, ?)", tags)
         if rows:
@@ -115,7 +116,7 @@ def writing_parts(directory: Path) -> Iterator[Parts]:
     rows.unlink()
 
 
-def _row(origin: RecordOrigin, one: Detection, extra: bytes, number: int) -> _Row:
+def _row(origin: RecordOrigin, one: Detection, signature: str, extra: bytes, number: int) -> _Row:
     return _Row(
         package=origin.name,
         version=origin.version,
@@ -126,7 +127,7 @@ def _row(origin: RecordOrigin, one: Detection, extra: bytes, number: int) -> _Ro
         location=one.location,
         line_no=one.line_no,
         line=one.line,
-        signature=one.signature,
+        signature=signature,
         fingerprint=fingerprint(one),
         tags=one.tags,
         extra=extra.decode(),
@@ -141,7 +142,8 @@ def _to_parquet(rows: Path, target: Path, longest_row: int) -> None:
         database.execute(
             f"COPY (SELECT * FROM read_json({quoted(rows)}, format = 'newline_delimited', "
             f"maximum_object_size = {longest}, columns = {sql_struct(PART_COLUMNS)}) ORDER BY {ORDER}) "
-            f"TO {quoted(target)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+            f"TO {quoted(target)} "
+            f"(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {_ROWS_A_GROUP})"
         )
 
 
