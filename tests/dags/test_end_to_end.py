@@ -13,8 +13,10 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+import zlib
 from datetime import UTC, datetime
 
+import duckdb
 import httpx
 import pytest
 import zstandard
@@ -91,7 +93,7 @@ def dataset(first_scan, fetch):
     _, scan_id = first_scan
     manifest = json.loads(fetch(f"pypi_datasets/{scan_id}/manifest.json"))
     names = [file["name"] for file in manifest["files"]]
-    names += ["manifest.json", "checksums.md5.txt", "checksums.sha256.txt"]
+    names += ["manifest.json", "manifest.json.minisig", "checksums.md5.txt", "checksums.sha256.txt"]
     return {name: fetch(f"pypi_datasets/{scan_id}/{name}") for name in names}
 
 
@@ -213,6 +215,44 @@ def test_checksums_are_those_of_md5sum(dataset, tmp_path):
     assert listed == dataset.keys() - {"checksums.md5.txt"}
 
 
+def test_the_published_scan_is_signed(first_scan, fetch, live, tmp_path):
+    (tmp_path / "minisign.pub").write_bytes(fetch("pypi_datasets/index/minisign.pub"))
+    url = f"{live.world.store.public_url}/pypi_datasets/{first_scan[1]}"
+    command = [sys.executable, "-m", "pypi_scan.verify", url, "--public-key", "minisign.pub"]
+    done = subprocess.run(
+        [*command, "--scan-id", first_scan[1]], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "Verified scan" in done.stdout
+    assert subprocess.run([*command, "--scan-id", "2020-01-01"], cwd=tmp_path, check=False).returncode == 1
+
+
+def plain_bytes(name, content, directory):
+    """What is in a published file, unpacked."""
+    path = directory / name
+    path.write_bytes(content)
+    if name.endswith(".parquet"):
+        return str(duckdb.sql(f"FROM '{path}'").fetchall()).encode()
+    if not name.endswith(".zst"):
+        return content
+    plain = zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True).read()
+    if name.endswith(".sqlite.zst"):
+        (directory / "plain.sqlite").write_bytes(plain)
+        with sqlite3.connect(directory / "plain.sqlite") as database:
+            plain += b"".join(zlib.decompress(extra) for (extra,) in database.execute("SELECT extra FROM detections"))
+    return plain
+
+
+def test_no_secret_that_a_package_leaks_is_published(dataset, fetch, tmp_path):
+    leaking = {"demo-leaky-pypirc", "demo-cloud-backup", "demo-guestbook"}  # each quotes something not-a-real
+    contents = {name: plain_bytes(name, content, tmp_path) for name, content in dataset.items()}
+    for name in ("dataset.zst", "dataset.sqlite.zst", "detections.parquet"):
+        assert b"[redacted: " in contents[name]
+        assert all(package.encode() in contents[name] for package in leaking)
+    index = ("datasets.html", "datasets.json", "feed.xml", "dataset_card.md", "croissant.json", "README.txt")
+    contents |= {name: fetch(f"pypi_datasets/index/{name}") for name in index}
+    assert [name for name, content in contents.items() if b"not-a-real" in content] == []
+
+
 def test_the_index_lists_the_scan(first_scan, fetch, dataset):
     _, scan_id = first_scan
     index = json.loads(fetch("pypi_datasets/index/datasets.json"))
@@ -268,6 +308,23 @@ def test_a_new_release_is_synced_and_the_datasets_follow(first_sync, live):
     result = live.airflow.xcom("pypi_sync", tasks[0]["dag_run_id"], "sync")
     assert result["changed"] == 1
     wait_for_regeneration(live, before + 1)
+
+
+def test_the_next_scan_tells_what_changed(first_scan, live, fetch):
+    publish_release(live.world.root / "upstream", "demo-units", "9.0.1", uploaded=datetime.now(UTC))
+    live.sync()
+    tasks = live.run("global_scan", shards=2, package_timeout=120)
+    scan_id = live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"]
+    assert scan_id == f"{first_scan[1]}-2"
+    changes = json.loads(fetch(f"pypi_datasets/{scan_id}/manifest.json"))["changes"]
+    told = {line["package"]: line for line in lines(fetch(f"pypi_datasets/{scan_id}/changes.jsonl.zst"))}
+    assert (changes["since"], changes["new"], changes["gone"]) == (first_scan[1], 0, 0)
+    assert changes["version"] + changes["detections"] == len(told)
+    assert (told["demo-units"]["change"], told["demo-units"]["version"]) == ("version", "9.0.1")
+    assert b"Other version" in fetch(f"pypi_datasets/{scan_id}/changes.html")
+    index = json.loads(fetch("pypi_datasets/index/datasets.json"))
+    assert index["latest"] == scan_id
+    assert json.loads(fetch("pypi_datasets/latest/manifest.json"))["scan_id"] == scan_id
 
 
 def test_a_shard_can_be_cleared_after_the_datasets_have_changed(first_sync, live):
@@ -328,17 +385,23 @@ def test_a_request_that_makes_no_sense_fails_in_the_first_task(first_sync, live,
     assert others <= {"upstream_failed", None}
 
 
-@pytest.mark.skipif(not (shutil.which("jq") and shutil.which("zstd")), reason="jq or zstd is not installed")
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("jq", "zstd", "sqlite3"))), reason="jq, zstd or sqlite3 is not installed"
+)
 def test_the_commands_of_the_readme_read_the_dataset(dataset, tmp_path):
     for name, content in dataset.items():
         (tmp_path / name).write_bytes(content)
-    shell = [block for block in readme_blocks("sh") if "zstd -dc" in block or "md5sum" in block]
-    assert len(shell) == 4
+    shell = [block for block in readme_blocks("sh") if re.search(r"zstd -d|md5sum -c", block)]
+    assert len(shell) == 5
     for block in shell:
         printed = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True
         )
         assert printed.stdout, block
+    (block,) = [block for block in readme_blocks("python") if "duckdb" in block]
+    printed = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "demo-guestbook" in printed.stdout
+    assert "corrupt" in printed.stdout
     (block,) = [block for block in readme_blocks("python") if "dataset.zst" in block]
     printed = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert len(printed.stdout.splitlines()) == len(dataset["package_list.txt"].splitlines())
