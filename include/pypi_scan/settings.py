@@ -57,6 +57,11 @@ class Settings(BaseSettings):
         """Where the small datasets are made, and kept between runs."""
         return self.state_dir / "datasets"
 
+    @property
+    def gone_file(self) -> Path:
+        """Where syncs note which projects of the mirror upstream no longer has."""
+        return self.state_dir / "gone.json"
+
     @classmethod
     def load(cls) -> Self:
         """Read the settings from the environment; raises SettingsError that names what is missing or wrong."""
