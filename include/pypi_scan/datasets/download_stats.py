@@ -15,7 +15,9 @@ from typing import Annotated, TypedDict
 
 import msgspec
 
-from pypi_scan.datasets.layout import DOWNLOAD_STATS, atomic_gzip, public_directory
+from pypi_scan.datasets.compression import atomic_gzip
+from pypi_scan.datasets.layout import DOWNLOAD_STATS, public_directory
+from pypi_scan.datasets.made import file_digest, make_if_changed
 from pypi_scan.names import HostileInputError, canonical_name
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,16 @@ def write_download_stats(directory: Path, stats_file: Path | None) -> DownloadSt
         )
         target.unlink(missing_ok=True)
         return DownloadStatsSummary(packages=0, downloads=0)
+    try:
+        made_of = file_digest(stats_file)
+    except OSError as error:
+        raise DownloadStatsError(f"the download statistics cannot be read: {error}") from error
+    return make_if_changed(
+        directory, "download_stats", made_of, [target], lambda: _write(target, stats_file), DownloadStatsSummary
+    )
+
+
+def _write(target: Path, stats_file: Path) -> DownloadStatsSummary:
     ranking = most_downloaded(read_download_stats(stats_file))
     if not ranking:
         raise DownloadStatsError(f"{stats_file} is empty; export the statistics again or unset the setting")
