@@ -1,5 +1,6 @@
-"""docs/benchmarks.md: the template page.md, filled from the result."""
+"""docs/benchmarks.md: the template page.md, filled from the results."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 from detections import NORMALISATIONS
 from summary import slowest
 
-_TEMPLATE = Path(__file__).with_name("page.md")
+_HERE = Path(__file__).resolve().parent
+_RESULTS = _HERE / "results"
+_PAGE = _HERE.parent / "docs" / "benchmarks.md"
 _MEANING = {
     "packages": "given to both sides",
     "stock_scanned": "packages of which the original gives a result",
@@ -29,17 +32,33 @@ _MEANING = {
     "engine_wall_seconds": "seconds, the engine",
     "floor_cpu_seconds": "seconds",
 }
+_DATASETS_MEANING = {
+    "packages": "JSON documents in the mirror",
+    "full_ratio_to_decode": "time to make everything anew / time to read and decode the documents",
+    "full_peak_mb": "megabytes, making everything anew",
+    "changed_500_s": "seconds, when 500 packages changed",
+    "changed_500_peak_mb": "megabytes, when 500 packages changed",
+    "unchanged_s": "seconds, when nothing changed",
+}
 
 Row = dict[str, Any]
 
 
-def render(result: dict[str, Any]) -> str:
-    """Return the page about `result`, the content of scan.json."""
+def write() -> Path:
+    """Write the page from what the benchmarks last wrote to bench/results; return where it is."""
+    scan, datasets = (json.loads((_RESULTS / name).read_bytes()) for name in ("scan.json", "datasets.json"))
+    _PAGE.parent.mkdir(parents=True, exist_ok=True)
+    _PAGE.write_text(render(scan, datasets), encoding="utf-8")
+    return _PAGE
+
+
+def render(result: dict[str, Any], datasets: dict[str, Any]) -> str:
+    """Return the page about `result`, the content of scan.json, and `datasets`, that of datasets.json."""
     rows: list[Row] = result["packages"]
     summary, areas = result["summary"], result["profile"]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return Template((_HERE / "page.md").read_text(encoding="utf-8")).substitute(
         scope=_scope(result),
-        summary=_lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in _MEANING.items()),
+        summary=_figures(summary, _MEANING),
         rounds=result["settings"]["rounds"],
         normalisations=_lines(f"- {name}: {reason}" for name, reason in NORMALISATIONS.items()),
         left_out=", ".join(f"{_left_out(rows, side)} of the {side}" for side in ("original", "engine")),
@@ -50,6 +69,10 @@ def render(result: dict[str, Any]) -> str:
             for area, seconds in sorted(areas.items(), key=lambda item: -item[1])
         ),
         packages=_lines(map(_package, rows)),
+        datasets_summary=_figures(datasets["summary"], _DATASETS_MEANING),
+        datasets_runs=_lines(_dataset_run(name, run) for name, run in datasets["runs"].items()),
+        datasets_cores=datasets["settings"]["cores"],
+        datasets_python=datasets["settings"]["python"],
     )
 
 
@@ -104,6 +127,15 @@ def _package(row: Row) -> str:
 def _costs(row: Row) -> str:
     ratio = f"{row['ratio']['cpu']:.1f}" if row["ratio"] and row["ratio"]["cpu"] else ""
     return f"{row['original']['cpu_seconds']:.1f} | {row['engine']['cpu_seconds']:.1f} | {ratio}"
+
+
+def _dataset_run(name: str, run: Row) -> str:
+    steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in run.get("steps", {}).items())
+    return f"| {name} | {run['seconds']:.1f} | {run['peak_mb']} | {run['documents_read']} | {steps} |"
+
+
+def _figures(summary: Row, meanings: dict[str, str]) -> str:
+    return _lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in meanings.items())
 
 
 def _figure(value: float | None) -> str:
