@@ -10,7 +10,7 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets clean
+.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets bench-pack clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel
 
 bench-datasets: $(CONTROL) ## Measure the hourly datasets on a synthetic mirror (N=packages, KEEP=1 keeps it)
 	@.venv/bin/python bench/datasets_bench.py $(if $(N),--packages '$(N)') $(if $(KEEP),--keep)
+
+bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
+	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
 
 clean: ## Remove the environments, the demo world and caches
 	rm -rf .venv .venv-worker .uv .demo .bench .mypy_cache .pytest_cache .ruff_cache

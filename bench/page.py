@@ -40,20 +40,29 @@ _DATASETS_MEANING = {
     "changed_500_peak_mb": "megabytes, when 500 packages changed",
     "unchanged_s": "seconds, when nothing changed",
 }
+_PACK_MEANING = {
+    "gb": "10^9 bytes of records",
+    "ratio_to_zstd_md5": "wall time of the baseline / of the task pack",
+    "ratio_with_editions": "wall time of the baseline / of the tasks editions and pack",
+    "peak_mb": "megabytes, the task pack",
+    "peak_mb_editions": "megabytes, the task editions",
+    "identical": "whether both times every file had the same bytes",
+}
 
 Row = dict[str, Any]
 
 
 def write() -> Path:
     """Write the page from what the benchmarks last wrote to bench/results; return where it is."""
-    scan, datasets = (json.loads((_RESULTS / name).read_bytes()) for name in ("scan.json", "datasets.json"))
+    names = ("scan.json", "datasets.json", "pack.json")
+    scan, datasets, pack = (json.loads((_RESULTS / name).read_bytes()) for name in names)
     _PAGE.parent.mkdir(parents=True, exist_ok=True)
-    _PAGE.write_text(render(scan, datasets), encoding="utf-8")
+    _PAGE.write_text(render(scan, datasets, pack), encoding="utf-8")
     return _PAGE
 
 
-def render(result: dict[str, Any], datasets: dict[str, Any]) -> str:
-    """Return the page about `result`, the content of scan.json, and `datasets`, that of datasets.json."""
+def render(result: dict[str, Any], datasets: dict[str, Any], pack: dict[str, Any]) -> str:
+    """Return the page about `result`, the content of scan.json, and `datasets` and `pack`, those of their files."""
     rows: list[Row] = result["packages"]
     summary, areas = result["summary"], result["profile"]
     return Template((_HERE / "page.md").read_text(encoding="utf-8")).substitute(
@@ -73,6 +82,13 @@ def render(result: dict[str, Any], datasets: dict[str, Any]) -> str:
         datasets_runs=_lines(_dataset_run(name, run) for name, run in datasets["runs"].items()),
         datasets_cores=datasets["settings"]["cores"],
         datasets_python=datasets["settings"]["python"],
+        pack_summary=_figures(pack["summary"], _PACK_MEANING),
+        pack_runs=_lines(
+            f"| {name} | {leg['wall_seconds']:.1f} | {leg['cpu_seconds']:.1f} | {leg['peak_mb']:.0f} |"
+            for name, leg in pack["legs"].items()
+        ),
+        pack_files=_lines(f"| {name} | {size / 1e6:.1f} |" for name, size in pack["files"].items()),
+        pack_cores=pack["cores"],
     )
 
 
@@ -138,7 +154,9 @@ def _figures(summary: Row, meanings: dict[str, str]) -> str:
     return _lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in meanings.items())
 
 
-def _figure(value: float | None) -> str:
+def _figure(value: float | bool | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else f"{value:g}"
 
 

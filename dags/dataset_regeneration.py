@@ -1,36 +1,38 @@
 """
-### Re-generate the small datasets after the mirror changed
+### Re-generate the small datasets after the mirror or the download statistics changed
 
-Triggered by the asset `pypi_mirror`; can also be triggered by hand. Reads the JSON of each package that changed
-(`extract`, which keeps the rest from run to run), makes the package list, dependencies, reverse dependencies, download
-stats and the aura_dataset, and publishes them below `aura/` on the CDN, `md5_checksums.txt` last. What did not change
-is neither made nor uploaded again. The package list is also put into the mirror, as `web/pypi_package_list.txt`.
+Triggered by the assets `pypi_mirror` and `pypi_download_stats`; can also be triggered by hand. Reads the JSON of each
+package that changed (`extract`, which keeps the rest from run to run), makes the package list, dependencies, reverse
+dependencies, download stats and the aura_dataset, and publishes them below `aura/` on the CDN, `md5_checksums.txt`
+last. What did not change is neither made nor uploaded again. The package list is also put into the mirror, as
+`web/pypi_package_list.txt`.
 
 Projects that upstream no longer has, as `gone.json` of the state directory tells, are left out; their JSON stays.
 
-Download stats come from the file of the setting `PYPI_SCAN_DOWNLOAD_STATS_FILE`; without it they are left out.
+Download stats are what the DAG `download_stats` kept, with their source, window and date in
+`pypi_download_stats.json`; before its first run they are left out.
 
 **If it fails**: what is public stays as it was; clear the failed task, or wait for the next sync.
 
-**To make everything anew**, remove `datasets` from the state directory; **to upload everything again**, only
-`datasets/published.json`.
+**To make everything anew**, remove `datasets` from the state directory.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import dag, task
 
 from cdn_connection import cdn_from_connection
-from dag_defaults import DEFAULT_ARGS, PYPI_MIRROR, Tag
+from dag_defaults import DEFAULT_ARGS, DOWNLOAD_STATS, PYPI_MIRROR, Tag
 from pypi_scan import datasets
-from pypi_scan.datasets.publishing import publish_datasets
 from pypi_scan.gone import read_gone
 from pypi_scan.mirror import Mirror
+from pypi_scan.publish import publish_directory
 from pypi_scan.settings import Settings
 
 
 @dag(
-    schedule=[PYPI_MIRROR],
+    schedule=PYPI_MIRROR | DOWNLOAD_STATS,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
     tags=[Tag.DATASETS],
@@ -55,7 +57,8 @@ def dataset_regeneration() -> None:
     @task
     def download_stats() -> Any:
         settings = Settings.load()
-        return datasets.write_download_stats(settings.datasets_dir, settings.download_stats_file)
+        today = datetime.now(UTC).date()
+        return datasets.write_download_stats(settings.datasets_dir, settings.download_stats_kept, today)
 
     @task
     def aura_dataset() -> Any:
@@ -65,7 +68,13 @@ def dataset_regeneration() -> None:
     def publish() -> Any:
         settings = Settings.load()
         datasets.write_checksums(settings.datasets_dir)
-        return publish_datasets(cdn_from_connection(settings), settings.datasets_dir, "aura")
+        return publish_directory(
+            cdn_from_connection(settings),
+            datasets.public_directory(settings.datasets_dir),
+            "aura",
+            last=(datasets.CHECKSUMS,),
+            immutable=False,
+        )
 
     extract() >> [package_list(), dependencies(), download_stats()] >> aura_dataset() >> publish()
 

@@ -8,7 +8,8 @@ was the latest at **as_of**: the param if given, else the run's logical date, el
 2. `prepare` ships the programs and the aura_dataset of the plan to the worker and checks it;
 3. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
    shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
-4. `pack` makes the dataset, `publish` puts it on the CDN, and the index last;
+4. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
+   last;
 5. `cleanup` frees the worker, also after a failure.
 
 **If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
@@ -31,13 +32,19 @@ from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.index import load_index, published_scan_ids, write_index
+from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.mirror import Mirror
-from pypi_scan.pack import MANIFEST, MD5_CHECKSUMS, SHA256_CHECKSUMS, pack_scan
+from pypi_scan.pack import pack_editions, pack_scan
 from pypi_scan.plan import PlanError, plan_scan, read_plan
+from pypi_scan.previous_scan import fetch_previous_scan
+from pypi_scan.public_key import AnotherKeyError, check_public_key, publish_public_key
 from pypi_scan.publish import publish_directory
 from pypi_scan.scan_request import RequestError, scan_request
+from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
+from pypi_scan.signing import SigningError
 from pypi_scan.torrent import TORRENT
+from signing_connection import signing_key_from_connection
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
 
@@ -100,8 +107,12 @@ def global_scan() -> None:
     @task(multiple_outputs=True)
     def plan(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
         settings = Settings.load()
-        published = published_scan_ids(cdn_from_connection(settings)) if params["publish"] else []
+        published: list[str] = []
         try:
+            if params["publish"]:
+                cdn = cdn_from_connection(settings)
+                check_public_key(cdn, signing_key_from_connection(settings).public_key)
+                published = published_scan_ids(cdn)
             request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
             made = plan_scan(
                 Mirror(settings.mirror_root),
@@ -111,7 +122,7 @@ def global_scan() -> None:
                 taken=published,
                 aura_dataset=aura_dataset_file(settings.datasets_dir),
             )
-        except (RequestError, PlanError) as error:
+        except (RequestError, PlanError, SigningError, AnotherKeyError) as error:
             raise AirflowFailException(str(error)) from error  # trying again would not help
         return asdict(made)
 
@@ -143,9 +154,18 @@ def global_scan() -> None:
         prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evicted
 
     @task
-    def pack(scan_id: str) -> dict[str, Any]:
+    def editions(scan_id: str) -> None:
+        pack_editions(Settings.load().scans_dir / scan_id)
+
+    @task
+    def pack(scan_id: str, *, params: dict[str, Any]) -> dict[str, Any]:
         settings = Settings.load()
-        return asdict(pack_scan(settings.scans_dir / scan_id, settings.cdn_public_url).counts)
+        scan_dir = settings.scans_dir / scan_id
+        key = previous = None
+        if params["publish"]:
+            key = signing_key_from_connection(settings)
+            previous = fetch_previous_scan(cdn_from_connection(settings), settings.scans_dir, scan_id)
+        return asdict(pack_scan(scan_dir, settings.cdn_public_url, key=key, previous=previous).counts)
 
     @task
     def publish(scan_id: str, *, params: dict[str, Any]) -> Any:
@@ -157,9 +177,10 @@ def global_scan() -> None:
             cdn,
             settings.scans_dir / scan_id / "dataset",
             f"pypi_datasets/{scan_id}",
-            last=(SHA256_CHECKSUMS, MD5_CHECKSUMS, TORRENT, MANIFEST),
+            last=(SHA256_CHECKSUMS, MD5_CHECKSUMS, TORRENT, SIGNATURE, MANIFEST),
             immutable=True,
         )
+        publish_public_key(cdn, signing_key_from_connection(settings).public_key)
         write_index(cdn, load_index(cdn))
         return summary
 
@@ -172,7 +193,7 @@ def global_scan() -> None:
     shards = scan_one.partial(scan_id=scan_id).expand(shard=list_shards(scan_id))
 
     ready >> shards
-    shards.get_child_by_label("collect") >> pack(scan_id) >> publish(scan_id)
+    shards.get_child_by_label("collect") >> editions(scan_id) >> pack(scan_id) >> publish(scan_id)
     shards.get_child_by_label("evict") >> cleanup(scan_id).as_teardown(setups=ready)
 
 

@@ -23,6 +23,9 @@ NOT_AT_ONCE = timedelta(0)
 PYPI_MIRROR = Asset(name="pypi_mirror", uri="x-pypi-mirror://local", group="mirror")
 """The mirror changed. Extra: ``serial``, ``changed`` (number of packages), ``changed_list`` (file of their names)."""
 
+DOWNLOAD_STATS = Asset(name="pypi_download_stats", uri="x-pypi-download-stats://local", group="datasets")
+"""The kept download statistics changed. Extra: ``source``, ``window_end`` (ISO 8601 date or null), ``packages``."""
+
 
 class Tag(StrEnum):
     """The tags of DAGs."""

@@ -11,7 +11,7 @@ import httpx
 
 from demo.processes import DemoError
 
-DAGS = {"pypi_sync", "dataset_regeneration", "global_scan"}
+DAGS = {"download_stats", "pypi_sync", "dataset_regeneration", "global_scan"}
 _FINISHED = {"success", "failed"}
 
 

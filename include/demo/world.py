@@ -15,6 +15,7 @@ from demo.processes import DemoError
 from demo.ssh_worker import SSHWorker, end_jobs, ssh_worker
 from demo.static_server import StaticServer
 from demo.upstream import UpstreamServer, UpstreamSummary, build_upstream
+from pypi_scan.signing import new_key_pair
 
 _KEPT = {"cache", "upstream", "lock"}
 
@@ -103,12 +104,15 @@ def _env(
         "password": store.secret_key,
         "extra": {"endpoint_url": store.endpoint_url, "region_name": "us-east-1"},
     }
+    secret_key, _ = new_key_pair()
+    signing = {"conn_type": "generic", "password": secret_key.split()[-1]}
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(root / "worker"),
         "LANG": "C.UTF-8",
         "AIRFLOW_CONN_PYPI_WORKER": json.dumps(ssh),
         "AIRFLOW_CONN_PYPI_CDN": json.dumps(cdn),
+        "AIRFLOW_CONN_PYPI_SIGNING": json.dumps(signing),
         "PYPI_SCAN_MIRROR_ROOT": str(root / "mirror"),
         "PYPI_SCAN_STATE_DIR": str(root / "state"),
         "PYPI_SCAN_SCANS_DIR": str(root / "scans"),

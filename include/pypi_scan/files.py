@@ -1,5 +1,6 @@
 """Writing files so that a reader, or a crash, never sees half of one."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -33,3 +34,9 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Replace the content of `path` by `text` as UTF-8; see atomic_write."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,11 +51,15 @@ class PlanError(Exception):
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``plan.json`` holds. `as_of` is ISO 8601 in UTC; `run_id` is the Airflow run the plan belongs to."""
+    """What ``plan.json`` holds. `as_of` is ISO 8601 in UTC; `run_id` is the Airflow run the plan belongs to.
+
+    A scan that was asked for some packages, or for so many, is `partial`.
+    """
 
     scan_id: str
     as_of: str
     run_id: str
+    partial: bool
     mirror_serial: int
     shards: list[str]
     input: int
@@ -126,6 +130,7 @@ def plan_scan(
         scan_id=scan_id,
         as_of=as_of.strftime("%Y-%m-%dT%H:%M:%SZ"),
         run_id=run_id,
+        partial=bool(request.packages or request.limit),
         mirror_serial=mirror.serial(),
         shards=shards,
         input=len(draft.inputs),

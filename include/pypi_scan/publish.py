@@ -1,10 +1,14 @@
-"""Uploads to the origin of the CDN: any object store that speaks S3."""
+"""Uploads to the origin of the CDN: any object store that speaks S3.
+
+Each file's SHA-256 goes with it, as the object's metadata, so that publishing again asks the origin about every file
+but reads none back. An upload that died leaves nothing that is public; the next one of the same files completes it.
+"""
 
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +38,22 @@ _CONTENT_TYPES: Final = {
     ".gz": "application/gzip",
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".minisig": "text/plain; charset=utf-8",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pub": "text/plain; charset=utf-8",
     ".tgz": "application/gzip",
     ".torrent": "application/x-bittorrent",
     ".txt": "text/plain; charset=utf-8",
+    ".xml": "application/atom+xml; charset=utf-8",
     ".zst": "application/zstd",
 }
 
 # Parts of 16 MiB, four at once: small enough for origins that buffer parts, and boto3 enlarges them where a file would
 # need more than the 10,000 parts that S3 allows.
 _TRANSFER = TransferConfig(multipart_threshold=16 * _MIB, multipart_chunksize=16 * _MIB, max_concurrency=4)
+
+_SHA256 = "sha256"  # in an object's metadata: x-amz-meta-sha256
 
 _KEYS_REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
@@ -112,25 +123,30 @@ def publish_directory(
     What others rely on to find or check the rest belongs in `last`: it is uploaded only after everything else was.
     Files with a leading dot are temporary and left out.
 
-    Immutable objects may be cached for ever. One that is already there with the same bytes is left alone; with other
-    bytes ImmutableObjectError is raised before anything is uploaded. Objects that are not immutable are replaced, and
-    caches keep them for five minutes.
+    What is already there with the same bytes is left alone. Immutable objects may be cached for ever; if one is there
+    with other bytes, ImmutableObjectError is raised before anything is uploaded. Objects that are not immutable are
+    replaced, and caches keep them for five minutes.
 
-    Raises PublishError if the directory is not as described or the origin cannot be written to.
+    Parts that an earlier upload of these files left unfinished are removed, so only one publisher may be at work on
+    them. Raises PublishError if the directory is not as described or the origin cannot be written to.
     """
+    prefix = prefix.strip("/")
     files = _files_in_order(directory, last)
-    keys = {path: f"{prefix.strip('/')}/{path.name}" for path in files}
-    unchanged = [path for path in files if immutable and _is_published(cdn, keys[path], path)]
+    keys = {path: f"{prefix}/{path.name}" for path in files}
+    digests = {path: _sha256(path) for path in files}
+    unchanged = [path for path in files if _is_published(cdn, keys[path], path, digests[path], immutable=immutable)]
+    _abort_unfinished(cdn, prefix, keys.values())
     summary = PublishSummary(uploaded=[], unchanged=[path.name for path in unchanged], bytes=0)
     for path in files:
         if path not in unchanged:
-            summary["bytes"] += _upload(cdn, keys[path], path, _CACHE_IMMUTABLE if immutable else _CACHE_SHORT)
+            cache_control = _CACHE_IMMUTABLE if immutable else _CACHE_SHORT
+            summary["bytes"] += _upload(cdn, keys[path], path, digests[path], cache_control)
             summary["uploaded"].append(path.name)
     logger.info(
         "Published %d files (%d bytes) to %s, %d were there already",
         len(summary["uploaded"]),
         summary["bytes"],
-        cdn.url(prefix.strip("/")),
+        cdn.url(prefix),
         len(unchanged),
     )
     return summary
@@ -151,6 +167,12 @@ def read_object(cdn: Cdn, key: str) -> bytes | None:
             return cdn.client.get_object(Bucket=cdn.bucket, Key=key)["Body"].read()
         except cdn.client.exceptions.NoSuchKey:
             return None
+
+
+def download_object(cdn: Cdn, key: str, target: Path) -> None:
+    """Write the content of an object of any size to `target`; raises PublishError."""
+    with _explained(cdn, f"downloading {key}"):
+        cdn.client.download_file(cdn.bucket, key, str(target), Config=_TRANSFER)
 
 
 def list_prefixes(cdn: Cdn, prefix: str) -> list[str]:
@@ -179,27 +201,46 @@ def _files_in_order(directory: Path, last: tuple[str, ...]) -> list[Path]:
     return [path for name, path in files.items() if name not in last] + [files[name] for name in last]
 
 
-def _is_published(cdn: Cdn, key: str, path: Path) -> bool:
-    """Say whether the object exists with the bytes of `path`; raises ImmutableObjectError if it has others.
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PublishError(
+            f"reading {path} failed: {error}; check the disk and the permissions of the control host"
+        ) from error
 
-    Reads the object back: not every store keeps metadata, and an ETag is no digest once an upload had several parts.
+
+def _is_published(cdn: Cdn, key: str, path: Path, sha256: str, *, immutable: bool) -> bool:
+    """Say whether the object exists with the bytes of `path`.
+
+    Raises ImmutableObjectError if one that must not change has others. Not every store keeps metadata, and an ETag is
+    no digest once an upload had several parts: without metadata, an immutable object is read back.
     """
     with _explained(cdn, f"comparing {key} with {path}"):
         head = _head(cdn, key)
         if head is None:
             return False
+        same = False
         if head["ContentLength"] == path.stat().st_size:
-            body = cdn.client.get_object(Bucket=cdn.bucket, Key=key)["Body"]
-            remote = hashlib.sha256()
-            for chunk in body.iter_chunks(_MIB):
-                remote.update(chunk)
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").digest() == remote.digest():
-                    return True
-    raise ImmutableObjectError(
-        f"{cdn.url(key)} is already public with other bytes than {path}, and nothing was uploaded: what is public "
-        "under a scan id never changes; publish this under another one"
-    )
+            # Names of metadata come back in whatever case the origin likes.
+            remote = {name.lower(): value for name, value in head["Metadata"].items()}.get(_SHA256)
+            if remote is None and immutable:
+                remote = _read_back(cdn, key)
+            same = remote == sha256
+    if immutable and not same:
+        raise ImmutableObjectError(
+            f"{cdn.url(key)} is already public with other bytes than {path}, and nothing was uploaded: what is public "
+            "under a scan id never changes; publish this under another one"
+        )
+    return same
+
+
+def _read_back(cdn: Cdn, key: str) -> str:
+    digest = hashlib.sha256()
+    for chunk in cdn.client.get_object(Bucket=cdn.bucket, Key=key)["Body"].iter_chunks(_MIB):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _head(cdn: Cdn, key: str) -> "HeadObjectOutputTypeDef | None":
@@ -211,7 +252,23 @@ def _head(cdn: Cdn, key: str) -> "HeadObjectOutputTypeDef | None":
         raise
 
 
-def _upload(cdn: Cdn, key: str, path: Path, cache_control: str) -> int:
+def _abort_unfinished(cdn: Cdn, prefix: str, keys: Collection[str]) -> None:
+    """Remove the parts of uploads that died: nobody can see them, but they are stored and paid for."""
+    with _explained(cdn, f"removing unfinished uploads below {prefix}"):
+        pages = cdn.client.get_paginator("list_multipart_uploads").paginate(Bucket=cdn.bucket, Prefix=f"{prefix}/")
+        try:
+            uploads = [upload for page in pages for upload in page.get("Uploads", ()) if upload["Key"] in keys]
+        except ClientError as error:
+            # NoSuchUpload is what rclone's server says of a bucket that never had an upload in parts.
+            if _code(error) in {"NoSuchUpload", "NotImplemented"}:
+                return
+            raise
+        for upload in uploads:
+            cdn.client.abort_multipart_upload(Bucket=cdn.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            logger.info("Removed the parts of an upload of %s that died", upload["Key"])
+
+
+def _upload(cdn: Cdn, key: str, path: Path, sha256: str, cache_control: str) -> int:
     """Upload one file and return its size in bytes."""
     with _explained(cdn, f"uploading {path} as {key}"):
         size = path.stat().st_size
@@ -219,7 +276,11 @@ def _upload(cdn: Cdn, key: str, path: Path, cache_control: str) -> int:
             str(path),
             cdn.bucket,
             key,
-            ExtraArgs={"ContentType": _content_type(key), "CacheControl": cache_control},
+            ExtraArgs={
+                "ContentType": _content_type(key),
+                "CacheControl": cache_control,
+                "Metadata": {_SHA256: sha256},
+            },
             Callback=_Progress(key, size),
             Config=_TRANSFER,
         )
@@ -265,7 +326,7 @@ def _reason(cdn: Cdn, error: Exception) -> str:
         if code in _KEYS_REFUSED:
             return (
                 f"{endpoint} refuses the keys ({code}); check the key and secret of the CDN connection, and that they "
-                f"may list, read and write bucket {cdn.bucket}"
+                f"may list, read and write bucket {cdn.bucket} and list and abort its multipart uploads"
             )
         if code == "NoSuchBucket":
             return f"bucket {cdn.bucket} does not exist at {endpoint}; create it or correct PYPI_SCAN_CDN_BUCKET"

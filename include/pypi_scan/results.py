@@ -1,27 +1,35 @@
 """What a worker returned for a shard, checked before anything else touches it.
 
 A worker opens malware for a living: what comes back from it is untrusted. A shard's results are a directory of
-`RESULT_FILES`; `check_results` accepts it only if every package of the shard has its status, every record belongs to a
-package of the shard and says so, and nothing is larger than a scan could have made it.
+`RESULT_FILES`; `check_results` refuses it unless every package of the shard has its status, every record belongs to a
+package of the shard and says so, and nothing is larger than a scan could have made it. A record that is its package's
+but not as the schema has it is rejected alone.
 """
 
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import msgspec
 import zstandard
 
+from pypi_scan.record import NotARecordError, Record, RecordFile, RecordOrigin, decode_record
+from pypi_scan.redaction_check import quoted_secret
 from pypi_scan.status import PackageStatus
 
-RESULT_FILES = ("records.jsonl.zst", "status.jsonl", "joblog.txt", "scanner.json")
+RECORDS = "records.jsonl.zst"
+STATUSES = "status.jsonl"
+RESULT_FILES = (RECORDS, STATUSES, "joblog.txt", "scanner.json")
 JOBLOG_HEADER = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
 MAX_RECORD_BYTES = 256 * 1024 * 1024
 MAX_WINDOW_BYTES = 2**27  # what every zstd reader accepts without being asked to
+_MORE_IN_FRAME = 16 * 1024 * 1024  # bytes that may stand before the last record of a frame
+_FEW_REJECTED = 5  # records of a shard that may be rejected, or this share of them
+_SHARE_REJECTED = 0.02
 _MAX_STATUS_LINE_BYTES = 4 * 1024 * 1024
 _MAX_SCANNER_BYTES = 64 * 1024
 _STATUSES_AT_A_TIME = 50
@@ -35,40 +43,27 @@ class ResultsError(Exception):
     """A worker's results are not what the shard asked for. The message says which file and why."""
 
 
-class ShardFile(msgspec.Struct, frozen=True):
-    """A distribution file of a shard's package, or of its record."""
-
-    path: str
-    sha256: str
-    size: int
-
-
 class ShardPackage(msgspec.Struct, frozen=True):
     """A line of a shard, as far as its results are checked against it."""
 
     name: str
     version: str
-    files: list[ShardFile]
+    files: list[RecordFile]
 
 
-class RecordOrigin(msgspec.Struct, frozen=True):
-    """The key ``pypi`` that the engine adds to Aura's record, as far as it is checked against the shard."""
+class _OriginOfRecord(msgspec.Struct, frozen=True):
+    """As much of a record as tells whose it is."""
 
-    name: str
-    version: str
-    files: list[ShardFile]
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A record as Aura 2.1 writes it, plus ``pypi``. Only its shape is checked; the content stays as it is."""
-
-    detections: list[dict[str, Any]]
-    imported_modules: list[str]
-    tags: list[str]
-    metadata: dict[str, Any]
-    score: int | float
     name: str
     pypi: RecordOrigin
+
+
+class Frame(NamedTuple):
+    """A zstd frame of ``records.jsonl.zst``: where it lies, in bytes, and the packages whose records it holds."""
+
+    offset: int
+    length: int
+    names: list[str]
 
 
 class Scanner(msgspec.Struct, frozen=True):
@@ -80,20 +75,29 @@ class Scanner(msgspec.Struct, frozen=True):
     settings: dict[str, int | float | str | bool | None]
 
 
-class ShardSummary(msgspec.Struct, frozen=True):
-    """Counts of a shard's checked results."""
+class CheckedResults(msgspec.Struct, frozen=True):
+    """Results that are what the shard asked for: the frames of the records, and {package: reason} of rejected ones."""
 
-    packages: int
-    records: int
     by_status: dict[str, int]
+    frames: list[Frame]
+    rejected: dict[str, str]
 
 
-_record_decoder = msgspec.json.Decoder(Record)
+_origin_decoder = msgspec.json.Decoder(_OriginOfRecord)
 _status_decoder = msgspec.json.Decoder(PackageStatus)
 
 
-def check_results(shard: Path, directory: Path) -> ShardSummary:
-    """Check a shard's results against the shard; raises ResultsError at the first thing that is not right."""
+def check_results(
+    shard: Path, directory: Path, accept: Callable[[Record], None], *, keep_secrets: bool = False
+) -> CheckedResults:
+    """Check a shard's results against the shard, and call `accept` with each record that is as it should be.
+
+    Unless `keep_secrets`, a record that quotes a secret is rejected. Raises ResultsError at the first thing that is not
+    right, and at the end if too many records were rejected.
+    """
+    secrets = read_scanner(directory).settings.get("secrets")
+    if secrets != "redacted" and not keep_secrets:
+        raise ResultsError("scanner.json: secrets are not redacted, and PYPI_SCAN_KEEP_SECRETS is not set")
     packages = {package.name: package for package in read_shard(shard)}
     expected: set[str] = set()
     by_status: Counter[str] = Counter()
@@ -106,13 +110,7 @@ def check_results(shard: Path, directory: Path) -> ShardSummary:
             expected.add(status.name)
     if missing:
         raise ResultsError(f"status.jsonl: no status of {_some(missing)}")
-    records = len(expected)
-    for name in _checked_record_names(directory / "records.jsonl.zst", packages):
-        if name not in expected:
-            raise ResultsError(f"records.jsonl.zst: a record of {name!r}, whose status says it has none")
-        expected.remove(name)
-    if expected:
-        raise ResultsError(f"records.jsonl.zst: no record of {_some(expected)}")
+    frames, rejected = _check_records(directory / RECORDS, packages, expected, accept, keep_secrets=keep_secrets)
     untried = set(packages)
     for row in read_joblog(directory):
         name = row.rpartition("\tscan ")[2]
@@ -120,14 +118,14 @@ def check_results(shard: Path, directory: Path) -> ShardSummary:
             reason = "comes twice" if name in packages else "is not in the shard"
             raise ResultsError(f"joblog.txt: a row of a package that {reason}: {row!r:.200}")
         untried.remove(name)
-    read_scanner(directory)
-    return ShardSummary(len(packages), records, dict(by_status))
+    return CheckedResults(dict(by_status), frames, rejected)
 
 
 def read_shard(path: Path) -> Iterator[ShardPackage]:
     """Yield the packages of a shard, in its order (by name)."""
-    for line in _lines(path, MAX_RECORD_BYTES):
-        yield msgspec.json.decode(line, type=ShardPackage)
+    with zstandard.open(path, "rt", encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield msgspec.json.decode(line, type=ShardPackage)
 
 
 def read_statuses(directory: Path) -> Iterator[PackageStatus]:
@@ -177,69 +175,111 @@ def _check_status(status: PackageStatus, packages: dict[str, ShardPackage]) -> N
         raise ResultsError(f"status.jsonl: {status.name!r:.80} is not in the shard")
     if status.version not in (None, package.version):
         raise ResultsError(f"status.jsonl: {status.name!r} has version {status.version!r:.80}, not the shard's")
-    files = (ShardFile(file.path, file.sha256, file.size) for file in status.files)
-    if not set(package.files).issuperset(files):
+    files = {(file.path, file.sha256, file.size) for file in package.files}
+    if not files.issuperset((file.path, file.sha256, file.size) for file in status.files):
         raise ResultsError(f"status.jsonl: {status.name!r} has files that are not the shard's")
+    if status.status == "rejected":
+        raise ResultsError(f"status.jsonl: {status.name!r} has a status that no worker gives")
     if status.status == "ok" and not status.record:
         raise ResultsError(f"status.jsonl: {status.name!r} is ok without a record")
 
 
-def _checked_record_names(path: Path, packages: dict[str, ShardPackage]) -> Iterator[str]:
+def _check_records(
+    path: Path,
+    packages: dict[str, ShardPackage],
+    expected: set[str],
+    accept: Callable[[Record], None],
+    *,
+    keep_secrets: bool,
+) -> tuple[list[Frame], dict[str, str]]:
+    frames: list[Frame] = []
+    rejected: dict[str, str] = {}
     previous = ""
-    for line in _lines(path, MAX_RECORD_BYTES):
+    for offset, length, lines in read_frames(path):
+        names = []
+        for line in lines:
+            record, name, reason = _decoded(path.name, line, packages)
+            if name <= previous:
+                raise ResultsError(f"{path.name}: {name!r} comes twice or out of order")
+            if name not in expected:
+                raise ResultsError(f"{path.name}: a record of {name!r}, whose status says it has none")
+            previous = name
+            names.append(name)
+            if record and not keep_secrets and (where := quoted_secret(record.detections)):
+                record, reason = None, f"quotes a secret: {where}"
+            if record is None:
+                rejected[name] = reason
+            else:
+                accept(record)
+        frames.append(Frame(offset, length, names))
+    if absent := expected.difference(*(frame.names for frame in frames)):
+        raise ResultsError(f"{path.name}: no record of {_some(absent)}")
+    if len(rejected) > max(_FEW_REJECTED, len(expected) * _SHARE_REJECTED):
+        name, reason = next(iter(rejected.items()))
+        raise ResultsError(
+            f"{path.name}: {len(rejected)} of {len(expected)} records are not fit to be published, the first is "
+            f"that of {name!r}: {reason}; mend the scanner and scan again"
+        )
+    return frames, rejected
+
+
+def _decoded(file: str, line: bytes, packages: dict[str, ShardPackage]) -> tuple[Record | None, str, str]:
+    """Return the record in `line`, or None, the name of its package, and the reason for which there is none."""
+    reason = ""
+    try:
+        text = line.decode()  # msgspec looks at UTF-8 only in what it keeps
         try:
-            record = _record_decoder.decode(line.decode())  # msgspec looks at UTF-8 only in what it keeps
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ResultsError(f"{path.name}: not a record: {error}: {line[:200]!r}") from None
-        name, package = record.pypi.name, packages.get(record.pypi.name)
-        if package is None or record.name != f"mirror://{name}" or record.pypi.version != package.version:
-            raise ResultsError(f"{path.name}: a record that names {record.name!r:.80} {record.pypi!r:.200}")
-        if not set(package.files).issuperset(record.pypi.files):
-            raise ResultsError(f"{path.name}: the record of {name!r} has files that are not the shard's")
-        if name <= previous:
-            raise ResultsError(f"{path.name}: {name!r} comes twice or out of order")
-        previous = name
-        yield name
+            record = decode_record(text)
+            origin: Record | _OriginOfRecord = record
+        except NotARecordError as error:
+            record, reason = None, str(error)
+            origin = _origin_decoder.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultsError(f"{file}: not a record: {error}: {line[:200]!r}") from None
+    name, package = origin.pypi.name, packages.get(origin.pypi.name)
+    if package is None or origin.name != f"mirror://{name}" or origin.pypi.version != package.version:
+        raise ResultsError(f"{file}: a record that names {origin.name!r:.80} {origin.pypi!r:.200}")
+    if not set(package.files).issuperset(origin.pypi.files):
+        raise ResultsError(f"{file}: the record of {name!r} has files that are not the shard's")
+    return record, name, reason
 
 
-def _lines(path: Path, limit: int) -> Iterator[bytes]:
-    """Yield the lines of a zstd file of whole frames, without their ends.
+def read_frames(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
+    """Yield offset and length of each frame of a zstd file, in bytes, and the lines in it, without their ends.
 
-    Raises ResultsError for a line of over `limit` bytes, for a damaged file, and if the last frame or line is not
-    whole: what a shard's file lacks at its end would damage the shard that is packed behind it.
+    Raises ResultsError for a damaged file, a line of over MAX_RECORD_BYTES, and a frame that does not hold whole lines:
+    what a shard's file lacks at its end would damage the shard that is packed behind it.
     """
-    start: list[bytes] = []
-    size = 0
-    for block in _decompressed(path):
-        *ends, rest = block.split(b"\n")
-        for end in ends:
-            line = b"".join([*start, end])
-            if len(line) > limit:
-                raise ResultsError(f"{path.name}: a line of over {limit} bytes")
-            yield line
-            start, size = [], 0
-        start.append(rest)
-        size += len(rest)
-        if size > limit:
-            raise ResultsError(f"{path.name}: a line of over {limit} bytes")
-    if size:
-        raise ResultsError(f"{path.name}: its last line has no end")
+    for offset, length, content in _decompressed(path):
+        *lines, rest = content.split(b"\n")
+        if rest:
+            raise ResultsError(f"{path.name}: the last line of a frame has no end")
+        if any(len(line) > MAX_RECORD_BYTES for line in lines):
+            raise ResultsError(f"{path.name}: a line of over {MAX_RECORD_BYTES} bytes")
+        yield offset, length, lines
 
 
-def _decompressed(path: Path) -> Iterator[bytes]:
-    """Yield the content of a zstd file of one or more frames, no more than 32 MiB at a time."""
+def _decompressed(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Yield offset, length and content of each frame; no more than a frame may hold is ever in memory."""
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-    frame = None
+    limit = MAX_RECORD_BYTES + _MORE_IN_FRAME
+    frame, offset, content, size = None, 0, [], 0
     with _open(path) as file:
         while data := file.read(_COMPRESSED_BLOCK):
             while data:
                 frame = frame or decompressor.decompressobj()
                 try:
-                    yield frame.decompress(data)
+                    content.append(frame.decompress(data))
                 except zstandard.ZstdError as error:
                     raise ResultsError(f"{path.name}: damaged: {error}") from None
+                size += len(content[-1])
+                if size > limit:
+                    raise ResultsError(f"{path.name}: a frame of over {limit} bytes")
                 data = frame.unused_data if frame.eof else b""
-                frame = None if frame.eof else frame
+                if frame.eof:
+                    end = file.tell() - len(data)
+                    yield offset, end - offset, b"".join(content)
+                    frame, offset, content, size = None, end, [], 0
     if frame:
         raise ResultsError(f"{path.name}: damaged: it ends within a frame")
 

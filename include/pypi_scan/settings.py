@@ -1,17 +1,24 @@
 """Settings of the control host, read from ``PYPI_SCAN_*`` environment variables when a task runs.
 
-Credentials are not among them: they live in Airflow Connections (`worker_conn_id`, `cdn_conn_id`).
+Credentials are not among them: they live in Airflow Connections (`worker_conn_id`, `cdn_conn_id`,
+`signing_conn_id`).
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+type StatsSource = Literal["clickhouse", "bigquery", "top_packages", "file"]
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong. The message names its environment variable."""
+
+
+def _words(value: object) -> object:
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -34,7 +41,30 @@ class Settings(BaseSettings):
 
     download_stats_file: Path | None = Field(
         default=None,
-        description='JSON lines {"package_name", "downloads"}, 30 days; what pypi_download_stats is made of',
+        description='JSON lines {"package_name", "downloads"} or a top-pypi-packages document; the source `file`',
+    )
+    download_stats_sources: Annotated[tuple[StatsSource, ...], NoDecode, BeforeValidator(_words)] = Field(
+        default=(),
+        description="where download stats come from, the first that answers well: clickhouse, bigquery, top_packages, "
+        "file, separated by commas; unset: file if download_stats_file is set, else clickhouse,top_packages",
+    )
+    clickhouse_url: str = Field(
+        default="https://sql-clickhouse.clickhouse.com/",
+        description="HTTP interface of a ClickHouse with the table pypi.pypi_downloads_per_day and the user `demo`",
+    )
+    top_packages_url: str = Field(
+        default="https://hugovk.dev/top-pypi-packages/top-pypi-packages.min.json",
+        description="the monthly top-pypi-packages document",
+    )
+    bigquery_conn_id: str | None = Field(
+        default=None,
+        description="Airflow connection (type google_cloud_platform) that pays for BigQuery; unset: Google's "
+        "application default credentials",
+    )
+    bigquery_max_gib: int = Field(
+        default=200,
+        ge=1,
+        description="GiB that one run may have billed by BigQuery; a day is about 40, and is paid for once",
     )
 
     mirror_source: str = Field(
@@ -45,12 +75,19 @@ class Settings(BaseSettings):
         default=2, ge=1, description="shards a worker's SSD may hold besides the one being fetched"
     )
 
+    keep_secrets: bool = Field(
+        default=False, description="whether records quote the secrets that were found, instead of keyed hashes of them"
+    )
+
     cdn_conn_id: str = Field(
         default="pypi_cdn",
         description="Airflow connection (type aws) with the keys and endpoint_url of the CDN origin",
     )
     cdn_bucket: str = Field(description="bucket whose content the CDN serves")
     cdn_public_url: str = Field(description="URL under which the bucket's objects are public, without trailing slash")
+    signing_conn_id: str = Field(
+        default="pypi_signing", description="Airflow connection with the secret key that signs what is published"
+    )
 
     @property
     def datasets_dir(self) -> Path:
@@ -61,6 +98,30 @@ class Settings(BaseSettings):
     def gone_file(self) -> Path:
         """Where syncs note which projects of the mirror upstream no longer has."""
         return self.state_dir / "gone.json"
+
+    @property
+    def stats_sources(self) -> tuple[StatsSource, ...]:
+        """The sources of download stats in order, the default filled in."""
+        if self.download_stats_sources:
+            return self.download_stats_sources
+        return ("file",) if self.download_stats_file else ("clickhouse", "top_packages")
+
+    @property
+    def download_stats_dir(self) -> Path:
+        """Where download stats are kept between runs."""
+        return self.state_dir / "download_stats"
+
+    @property
+    def download_stats_kept(self) -> Path:
+        """The file of the last good download stats."""
+        return self.download_stats_dir / "kept.jsonl"
+
+    @field_validator("download_stats_sources")
+    @classmethod
+    def _file_is_named(cls, sources: tuple[StatsSource, ...], info: ValidationInfo) -> tuple[StatsSource, ...]:
+        if "file" in sources and not info.data.get("download_stats_file"):
+            raise ValueError("file is one of them, and PYPI_SCAN_DOWNLOAD_STATS_FILE does not name it")
+        return sources
 
     @classmethod
     def load(cls) -> Self:

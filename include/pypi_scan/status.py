@@ -1,10 +1,14 @@
 """The status of one package in one scan: the line that `packages.jsonl.zst` holds for every input package."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
-Status = Literal["ok", "no_release", "missing_file", "timeout", "memory", "crash", "corrupt", "too_large", "skipped"]
+from pypi_scan.record import Count
+
+Status = Literal[
+    "ok", "no_release", "missing_file", "timeout", "memory", "crash", "corrupt", "too_large", "skipped", "rejected"
+]
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
@@ -13,11 +17,13 @@ class ScannedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     path: str
     sha256: str
-    size: int
+    size: Count
 
 
 class PackageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the scan of one package ended. `reason` is a sentence unless `status` is ok; times in seconds.
+
+    ``rejected`` is what no worker says: the control host did, of a package whose record is not as the schema has it.
 
     `bytes` is the size of the distribution files that were there to be scanned, as downloaded.
     """
@@ -27,10 +33,10 @@ class PackageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Status
     reason: str | None
     record: bool = False
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_memory_bytes: int = 0
-    bytes: int = 0
-    detections: int = 0
-    score: int = 0
+    seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    cpu_seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    peak_memory_bytes: Count = 0
+    bytes: Count = 0
+    detections: Count = 0
+    score: Annotated[int, msgspec.Meta(gt=-(2**53), lt=2**53)] = 0
     files: list[ScannedFile] = []

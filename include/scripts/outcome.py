@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonl
 from pool import Ended, Limits
+from redaction import Key
 from shard import Package, ReleaseFile
 
 MAX_RECORD_BYTES = 128 * 1024**2  # the parent reads each record, and so does everybody after it
@@ -96,8 +97,11 @@ def ends_scan(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in (*_TOO_LARGE, errno.ENOMEM))
 
 
-def of_error(error: BaseException, places: tuple[Path, ...]) -> Outcome:
-    """Return the outcome of a scan that ended with `error`. Paths in `places` are left out of the reason."""
+def of_error(error: BaseException, places: tuple[Path, ...], key: Key | None = None) -> Outcome:
+    """Return the outcome of a scan that ended with `error`. Paths in `places` are left out of the reason.
+
+    With a `key` so is the message of a crash: it can be any text of the package, and no record tells its secrets.
+    """
     # Aura adds the URI and the metadata of the scan to the arguments of every exception.
     message = str(error.args[0]) if error.args and not isinstance(error, OSError) else str(error.args[:2] or "")
     frames = traceback.extract_tb(error.__traceback__)
@@ -109,6 +113,8 @@ def of_error(error: BaseException, places: tuple[Path, ...]) -> Outcome:
         return Outcome("memory", _sentence(f"needed more memory than it is allowed: {reason}"))
     if isinstance(error, OSError) and error.errno in _TOO_LARGE:
         return Outcome("too_large", _sentence(f"unpacks to more than it is allowed: {reason}"))
+    if key:
+        reason = f"{type(error).__name__}{where}: {key.redacted(message)}"
     return Outcome("crash", _sentence(reason))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import zstandard
 
 import jsonl
+from redaction import Key, redact
 from shard import Package, ReleaseFile
 
 _FRAME = 8 * 1024 * 1024  # bytes before compression after which a frame ends
@@ -54,16 +55,19 @@ def make_record(
     output: dict[str, Any],
     places: Places,
     to_json: Callable[[object], object],
+    key: Key | None = None,
 ) -> dict[str, Any]:
     """Return the record of `package`, of which the files `scanned` were there to be scanned.
 
     `output` is the scanner's own JSON object; `to_json` turns the objects in it that are not JSON into something that
-    is nearer to it. The record has the keys of `output` and ``pypi``.
+    is nearer to it. With a `key` it quotes no secrets. The record has the keys of `output` and ``pypi``.
     """
     record: dict[str, Any] = _plain(output, places.normalise, to_json)
     for detection in record["detections"]:
         if "location" in detection:
             detection["location"] = _TWICE.sub(r"\1", detection["location"])
+    if key:
+        record["detections"] = redact(record["detections"], key)
     record["detections"].sort(key=jsonl.canonical)
     record["imported_modules"].sort()
     record["metadata"]["uri_input"]["package"] = package.name

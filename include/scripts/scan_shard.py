@@ -38,6 +38,7 @@ from outcome import Outcome
 from pool import Ended, ForkPool, Limits
 from program import ProgramError
 from progress import Progress
+from redaction import Key
 from shard import Package, ReleaseFile, read_shard
 
 FILE_BYTES = 1024**3  # of any one file that a child writes, so of a member of an archive; as in aura_config.yaml
@@ -211,11 +212,11 @@ def scan_packages(
         _report(workspace, progress, job, result, ended, record)
 
 
-def scan_in_child(engine: ModuleType, web: Path, unconfined: Collection[str], job: Job) -> None:
+def scan_in_child(engine: ModuleType, web: Path, unconfined: Collection[str], key: Key | None, job: Job) -> None:
     """Scan one package, in a process of its own, and leave the record and the outcome in the directory of `job`.
 
-    `unconfined` names what the kernel refuses of what isolation.py shuts it in with. Raises what Aura raises, after
-    leaving the outcome.
+    `unconfined` names what the kernel refuses of what isolation.py shuts it in with. With a `key` neither quotes
+    secrets. Raises what Aura raises, after leaving the outcome.
     """
     job.temporary.mkdir(parents=True)
     os.chdir(job.directory)
@@ -227,11 +228,11 @@ def scan_in_child(engine: ModuleType, web: Path, unconfined: Collection[str], jo
             # Aura takes a file that it has no memory to parse for one that cannot be parsed, and goes on.
             raise MemoryError("parts of the scan may have failed for want of it")
         places = records.Places(web, job.temporary, found.unpacked)
-        record = records.make_record(job.package, job.files, found.output, places, engine.to_json)
+        record = records.make_record(job.package, job.files, found.output, places, engine.to_json, key)
         job.record.write_bytes(jsonl.line(record))
         outcome.of_record(record, job.files).write(job.outcome)
     except BaseException as error:
-        outcome.of_error(error, (web, job.temporary)).write(job.outcome)
+        outcome.of_error(error, (web, job.temporary), key).write(job.outcome)
         raise
 
 
@@ -306,6 +307,12 @@ def _arguments() -> argparse.Namespace:
         metavar="FILE",
         help="packages.jsonl.zst of an earlier scan: what took long then is started first",
     )
+    parser.add_argument(
+        "--redaction-key",
+        type=Path,
+        metavar="FILE",
+        help="64 hexadecimal digits: quote no secrets, only hashes of them made with this key (default: quote them)",
+    )
     parser.add_argument("--stock", action="store_true", help="run Aura as it is, several times slower")
     return parser.parse_args()
 
@@ -326,6 +333,7 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     history = cost.read_history(arguments.history, names) if arguments.history else {}
     # By default more than one thread can use, so that it is the clock which decides, and not a race of the two.
     cpu_seconds: float = 2 * arguments.timeout if arguments.cpu is None else arguments.cpu
+    key = Key.read(arguments.redaction_key) if arguments.redaction_key else None
     engine = _load_aura()
     datasets = load_datasets(dataset, names, engine.popular_threshold()) if dataset else None
     scanner = {
@@ -340,6 +348,7 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
             "unpacked_bytes": engine.MAX_BYTES,
             "unpacked_members": engine.MAX_MEMBERS,
             "libmagic": engine.LIBMAGIC,
+            **({"secrets": "redacted", "redaction_key_id": key.id} if key else {"secrets": "kept"}),
             **({f"{name}_sha256": digest for name, digest in datasets.digests.items()} if datasets else {}),
         },
     }
@@ -357,7 +366,7 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     if isolation.NAMESPACES not in refused:
         isolation.enter_namespaces()
     limits = Limits(arguments.timeout, cpu_seconds, arguments.memory * 1024**2, FILE_BYTES)
-    work = functools.partial(scan_in_child, engine, web, refused)
+    work = functools.partial(scan_in_child, engine, web, refused, key)
     pool = ForkPool(work, arguments.jobs, limits, arguments.memfree * 1024**2)
     todo = [package for package in shard.packages if package.name not in done]
     progress = Progress(f"scan {shard.label}", len(shard.packages), done=len(done))

@@ -149,6 +149,8 @@ class ScanOperator(WorkerJobOperator):
             f"--output={worker.results_dir(self.scan_id, self.shard)}",
             f"--timeout={int(context['params']['package_timeout'])}",
         ]
+        if not settings.keep_secrets:
+            arguments.append(f"--redaction-key={worker.redaction_key(self.scan_id)}")
         if (settings.scans_dir / self.scan_id / AURA_DATASET).exists():
             arguments.append(f"--dataset={worker.dataset_dir(self.scan_id)}")
         if worker.cores:

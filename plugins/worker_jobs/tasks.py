@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from pypi_scan.accept import ShardSummary, accept_results
 from pypi_scan.datasets.layout import AURA_DATASET
-from pypi_scan.results import RESULT_FILES, ResultsError, ShardSummary, check_results
+from pypi_scan.redaction_key import redaction_key
+from pypi_scan.results import RESULT_FILES, ResultsError
 from pypi_scan.settings import Settings
 from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
 
@@ -31,9 +33,10 @@ class WorkerReport(msgspec.Struct):
 
 
 def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
-    """Ship the scripts and the scan's aura_dataset to the worker, check it, and return what it says of itself.
+    """Ship the scripts, the scan's aura_dataset and the redaction key to the worker, check it, and return its report.
 
-    Raises WorkerError if the scanner environment is not the pinned one or the disk has no room.
+    Raises WorkerError if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError
+    if the key is damaged.
     """
     check_ids(scan_id)
     worker = Worker.from_connection(settings.worker_conn_id)
@@ -48,6 +51,11 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
         if aura_dataset.exists():
             session.put(aura_dataset, dataset / AURA_DATASET)
             session.run(["tar", "-xzf", dataset / AURA_DATASET, "-C", dataset], timeout=600.0)
+        if not settings.keep_secrets:
+            key = worker.redaction_key(scan_id)
+            session.run(["mkdir", "-p", "-m", "700", "--", key.parent])  # nobody else may open it, even half written
+            session.put(redaction_key(settings.state_dir), key)
+            session.run(["chmod", "600", "--", key])
         options = [f"--requirements={scripts / 'requirements.txt'}", f"--min-free-gb={_MIN_FREE_GB}"]
         output = session.run([worker.python, scripts / "check_worker.py", *options], timeout=120.0)
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
@@ -62,7 +70,7 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
 
 
 def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
-    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/`` once they have been checked.
+    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/``, checked and ready to be packed.
 
     Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
     """
@@ -76,7 +84,9 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
         with worker_session(worker) as session:
             for name in RESULT_FILES:
                 session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
-        summary = check_results(scan_dir / "shards" / f"{shard}.jsonl.zst", incoming)
+        summary = accept_results(
+            scan_dir / "shards" / f"{shard}.jsonl.zst", incoming, keep_secrets=settings.keep_secrets
+        )
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)

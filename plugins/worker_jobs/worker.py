@@ -19,6 +19,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from pypi_scan.plan import SCAN_ID, SHARD_ID
+from pypi_scan.redaction_key import REDACTION_KEY
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,10 @@ class Worker:
     def dataset_dir(self, scan_id: str) -> PurePosixPath:
         """Where reverse_dependencies.json and pypi_stats.json, which Aura reads, are shipped to."""
         return self.scan_dir(scan_id) / "aura_dataset"
+
+    def redaction_key(self, scan_id: str) -> PurePosixPath:
+        """Where the key is shipped to that secrets are hashed with; it has a directory of its own."""
+        return self.scan_dir(scan_id) / "redaction" / REDACTION_KEY
 
     def jobs_dir(self, scan_id: str) -> PurePosixPath:
         """Where each job has a directory with its log, process group and exit code."""

@@ -168,7 +168,13 @@ def test_the_page_tells_what_differs() -> None:
         "settings": {"cores": 2, "python": "3.12.1"},
         "runs": {"decode": {**run, "steps": {}}, "changed_500": run},
     }
-    text = page.render(result, datasets)
+    pack = {
+        "summary": dict.fromkeys(page._PACK_MEANING, 2.5) | {"identical": True},
+        "legs": {"first pack": {"wall_seconds": 10.04, "cpu_seconds": 9, "peak_mb": 146.2}},
+        "files": {"dataset.zst": 784952316},
+        "cores": 2,
+    }
+    text = page.render(result, datasets, pack)
     assert "4 of the 68 packages of `corpus.txt`" in text
     assert "8 files" in text
     assert "8 of the original, 0 of the engine" in text
@@ -178,6 +184,9 @@ def test_the_page_tells_what_differs() -> None:
     assert "| walking over syntax trees | 75% |" in text
     assert "| `changed_500_s` | 1.5 | seconds, when 500 packages changed |" in text
     assert "| changed_500 | 3.2 | 400 | 500 | extract 2.0 |" in text
+    assert "| `identical` | yes |" in text
+    assert "| first pack | 10.0 | 9.0 | 146 |" in text
+    assert "| dataset.zst | 785.0 |" in text
 
 
 def test_the_world_holds_what_both_sides_need(tmp_path: Path) -> None:

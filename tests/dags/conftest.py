@@ -48,6 +48,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow,
     ):
         flow.client.import_pools(PROJECT / "include" / "pools.json")
+        running = Live(here, flow.client)
+        # First and alone: statistics that change would start dataset_regeneration, and there is no mirror yet.
+        flow.client.unpause("download_stats")
+        running.run("download_stats")
         for dag_id in DAGS:
             flow.client.unpause(dag_id)
-        yield Live(here, flow.client)
+        yield running

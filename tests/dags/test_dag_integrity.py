@@ -10,7 +10,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 
 # Every file in dags/ and the number of DAGs in it.
-DAG_FILES = {"pypi_sync.py": 1, "dataset_regeneration.py": 1, "global_scan.py": 1}
+DAG_FILES = {"download_stats.py": 1, "pypi_sync.py": 1, "dataset_regeneration.py": 1, "global_scan.py": 1}
 
 READ_DAGS = """
 import json, os, sys
@@ -28,6 +28,7 @@ json.dump({
             "catchup": dag.catchup,
             "start_date": str(dag.start_date),
             "timetable": type(dag.timetable).__name__,
+            "any_of": [asset.name for asset in getattr(getattr(dag.timetable, "asset_condition", None), "objects", [])],
             "params": {name: param for name, param in dag.params.dump().items()},
             "tasks": {
                 task.task_id: {
@@ -115,17 +116,22 @@ def test_every_pool_a_task_names_is_in_the_file_that_makes_them(bag):
 def test_schedules(bag):
     timetables = {dag_id: dag["timetable"] for dag_id, dag in bag["dags"].items()}
     assert timetables == {
+        "download_stats": "CronTriggerTimetable",
         "pypi_sync": "CronTriggerTimetable",
         "dataset_regeneration": "AssetTriggeredTimetable",
         "global_scan": "CronTriggerTimetable",
     }
 
 
+def test_datasets_follow_the_mirror_and_the_download_statistics(bag):
+    assert bag["dags"]["dataset_regeneration"]["any_of"] == ["pypi_mirror", "pypi_download_stats"]
+
+
 def test_a_shard_is_fetched_scanned_collected_and_evicted(bag):
     tasks = bag["dags"]["global_scan"]["tasks"]
     assert tasks["shards.prefetch"]["downstream"] == ["shards.evict", "shards.scan"]  # setup of evict
     assert tasks["shards.scan"]["downstream"] == ["shards.collect"]
-    assert tasks["shards.collect"]["downstream"] == ["pack", "shards.evict"]
+    assert tasks["shards.collect"]["downstream"] == ["editions", "shards.evict"]
     # The SSD is freed after a failure too, and a failure to free it does not fail a run whose dataset is out.
     assert tasks["shards.evict"]["trigger_rule"] == "all_done_setup_success"
     assert tasks["shards.evict"]["downstream"] == ["cleanup"]

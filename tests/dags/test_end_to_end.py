@@ -114,6 +114,7 @@ def test_the_small_datasets_hold_what_upstream_holds(first_sync, fetch, upstream
         "aura_dataset.tgz",
         "dependency_list.gz",
         "pypi_download_stats.gz",
+        "pypi_download_stats.json",
         "pypi_package_list.gz",
         "reverse_dependencies.gz",
     ]
@@ -131,6 +132,10 @@ def test_the_small_datasets_hold_what_upstream_holds(first_sync, fetch, upstream
         row = json.loads(line)
         dependencies[row["package_name"]] = row["dependencies"]
     assert dependencies["demo-graph"] == ["demo-table"]
+
+    stats = gzip.decompress((tmp_path / "pypi_download_stats.gz").read_bytes()).splitlines()
+    origin = json.loads((tmp_path / "pypi_download_stats.json").read_bytes())
+    assert (origin["source"], origin["window"], origin["packages"]) == ("file", None, len(stats))
 
     with tarfile.open(tmp_path / "aura_dataset.tgz") as archive:
         assert archive.getnames() == ["reverse_dependencies.json", "pypi_stats.json"]
@@ -244,6 +249,18 @@ def test_a_sync_without_changes_announces_nothing(first_sync, live):
     assert len(regenerations(live)) == before
 
 
+def test_changed_download_stats_are_followed_by_new_datasets(first_sync, live, fetch):
+    before = len(regenerations(live))
+    assert states(live.run("download_stats")) == {"fetch": "success", "announce": "skipped"}
+    assert len(regenerations(live)) == before
+    kept = live.world.root / "state" / "download_stats" / "kept.jsonl"
+    header, *counts = kept.read_bytes().splitlines(keepends=True)
+    kept.write_bytes(b"".join([header.replace(b'"file"', b'"top_packages"'), *counts]))
+    assert set(states(live.run("download_stats")).values()) == {"success"}
+    wait_for_regeneration(live, before + 1)
+    assert json.loads(fetch("aura/pypi_download_stats.json"))["source"] == "file"
+
+
 def test_a_new_release_is_synced_and_the_datasets_follow(first_sync, live):
     before = len(regenerations(live))
     publish_release(live.world.root / "upstream", "demo-units", "9.0", uploaded=datetime.now(UTC))
@@ -329,11 +346,13 @@ def test_the_commands_of_the_readme_read_the_dataset(dataset, tmp_path):
 
 def test_the_commands_of_the_readme_set_up_airflow(tmp_path):
     blocks = [block for block in readme_blocks("sh") if ".venv/bin/airflow" in block]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
+    commands = "\n".join(blocks).replace("/srv/pypi-scan/keys/minisign.key", str(tmp_path / "minisign.key"))
+    commands = commands.replace("new-key /srv/pypi-scan/keys", f"new-key {tmp_path}")
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path), "LANG": "C.UTF-8"}
-    subprocess.run(["bash", "-euo", "pipefail", "-c", "\n".join(blocks)], cwd=PROJECT, env=env, check=True)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=PROJECT, env=env, check=True)
     with sqlite3.connect(tmp_path / "airflow.db") as database:
         connections = {row[0] for row in database.execute("select conn_id from connection")}
         pools = {row[0] for row in database.execute("select pool from slot_pool")}
-    assert {"pypi_cdn", "pypi_worker"} <= connections
+    assert {"pypi_cdn", "pypi_signing", "pypi_worker"} <= connections
     assert {"worker_prefetch", "worker_scan"} <= pools

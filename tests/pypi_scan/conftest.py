@@ -12,7 +12,10 @@ import pytest
 import zstandard
 
 from demo.object_store import ObjectStore, object_store
+from pypi_scan.accept import ShardSummary, accept_results
+from pypi_scan.manifest import Manifest
 from pypi_scan.mirror import Mirror
+from pypi_scan.pack import pack_editions, pack_scan
 from pypi_scan.plan import Plan, plan_scan
 from pypi_scan.publish import Cdn, make_client
 from pypi_scan.scan_request import ScanRequest
@@ -61,6 +64,7 @@ class Results:
 
     def __init__(self, shard: Path, directory: Path) -> None:
         self.directory = directory
+        self.shard = shard
         packages = _read_zst(shard)
         self.statuses = [
             {
@@ -81,7 +85,7 @@ class Results:
         ]
         self.records = [
             {
-                "detections": [{"type": "FunctionCall", "location": package["files"][0]["path"]}],
+                "detections": [_detection(package["files"][0]["path"])],
                 "imported_modules": ["os"],
                 "tags": [],
                 "metadata": {"uri_input": {"package": package["name"], "package_name": package["name"]}},
@@ -100,7 +104,7 @@ class Results:
             "scanner": "aura-security",
             "version": "2.1",
             "python": "3.11.9",
-            "settings": {"timeout": 900.0, "libmagic": "5.46"},
+            "settings": {"timeout": 900.0, "libmagic": "5.46", "secrets": "redacted"},
         }
 
     def fail(self, name: str, status: str) -> None:
@@ -118,10 +122,32 @@ class Results:
         (self.directory / "scanner.json").write_bytes(_json_line(self.scanner))
         return self.directory
 
+    def accept(self) -> ShardSummary:
+        """Write them, and have the control host accept them."""
+        return accept_results(self.shard, self.write())
+
     def write_records(self, *lines: bytes) -> None:
         """Write these lines as the records, each in a frame of its own."""
         compressor = zstandard.ZstdCompressor(write_checksum=True)
         (self.directory / "records.jsonl.zst").write_bytes(b"".join(map(compressor.compress, lines)))
+
+
+def _detection(path: str) -> dict[str, Any]:
+    """A call of open() in line 3 of a module in the file at `path`."""
+    location = f"{path}$demo/__init__.py"
+    return {
+        "type": "FunctionCall",
+        "slug": "functioncall",
+        "severity": "low",
+        "score": 10,
+        "message": "Code is accessing files via open",
+        "signature": f"ast_pattern#open_file/3#{location}",
+        "location": location,
+        "line": "open(path)",
+        "line_no": 3,
+        "tags": ["file_access", "taint_sink"],
+        "extra": {"function": "open"},
+    }
 
 
 def _json_line(value: object) -> bytes:
@@ -139,6 +165,11 @@ class Scan:
     def results(self, shard: str) -> Results:
         """Honest results of a shard, not written yet."""
         return Results(self.directory / "shards" / f"{shard}.jsonl.zst", self.directory / "results" / shard)
+
+    def pack(self, cdn_public_url: str = "https://cdn.example", **options: Any) -> Manifest:
+        """Pack what was accepted, as the tasks editions and pack do."""
+        pack_editions(self.directory)
+        return pack_scan(self.directory, cdn_public_url, **options)
 
 
 @pytest.fixture

@@ -14,23 +14,32 @@ import libtorrent
 import pytest
 import zstandard
 
-from pypi_scan.index import parse_manifest
+from pypi_scan.manifest import parse_manifest
 from pypi_scan.pack import PackError, pack_scan
 from pypi_scan.plan import PlanError
+from pypi_scan.signing import SigningKey, new_key_pair
 
 CDN = "https://cdn.example"
+KEY = SigningKey(new_key_pair()[0])
 NAMES = ["a", "a-b", "b", "c", "d", "e"]
 FILES = {
     "README.txt",
     "checksums.md5.txt",
     "checksums.sha256.txt",
+    "dataset.index.json",
+    "dataset.sqlite.zst",
     "dataset.torrent",
     "dataset.zst",
+    "detections.parquet",
     "input_packages.txt",
     "joblog.txt",
     "manifest.json",
+    "manifest.json.minisig",
     "package_list.txt",
     "packages.jsonl.zst",
+    "packages.parquet",
+    "record.schema.json",
+    "rejected.jsonl.zst",
 }
 
 
@@ -42,14 +51,14 @@ def scan(make_scan: Callable[..., Any]) -> Any:
         results = scan.results(shard)
         if any(status["name"] == "c" for status in results.statuses):
             results.fail("c", "timeout")
-        results.write()
+        results.accept()
     return scan
 
 
 @pytest.fixture
 def dataset(scan: Any) -> Path:
     """The packed dataset of that scan."""
-    pack_scan(scan.directory, CDN)
+    scan.pack(key=KEY)
     return Path(scan.directory / "dataset")
 
 
@@ -112,9 +121,10 @@ def test_the_manifest_is_right(scan: Any, dataset: Path) -> None:
     assert (manifest.counts.input, manifest.counts.records) == (7, 5)
     assert manifest.counts.by_status == {"ok": 5, "skipped": 1, "timeout": 1}
     assert manifest.scanner.version == "2.1"
-    assert {"python", "global-pypi-scan", "bandersnatch", "zstandard"} == manifest.versions.keys()
+    assert {"python", "global-pypi-scan", "apache-airflow", "duckdb", "zstandard"} <= manifest.versions.keys()
+    assert not manifest.partial
     assert {file.name for file in manifest.files} == FILES - {
-        "manifest.json", "checksums.md5.txt", "checksums.sha256.txt", "dataset.torrent",
+        "manifest.json", "manifest.json.minisig", "checksums.md5.txt", "checksums.sha256.txt", "dataset.torrent",
     }  # fmt: skip
     for file in manifest.files:
         content = (dataset / file.name).read_bytes()
@@ -134,7 +144,7 @@ def test_the_readme_gives_the_counts(dataset: Path) -> None:
 def test_packing_twice_gives_the_same_bytes(scan: Any, dataset: Path) -> None:
     content = {path.name: path.read_bytes() for path in dataset.iterdir()}
     (dataset / "left-over.txt").write_text("of a pack that was killed")
-    pack_scan(scan.directory, CDN)
+    scan.pack(key=KEY)
     assert {path.name: path.read_bytes() for path in dataset.iterdir()} == content
 
 
@@ -153,7 +163,7 @@ def test_missing_results_are_named(scan: Any) -> None:
     for shard in ("0001", "0003"):
         shutil.rmtree(scan.directory / "results" / shard)
     with pytest.raises(PackError, match="shards 0001, 0003 have no results"):
-        pack_scan(scan.directory, CDN)
+        scan.pack()
 
 
 @pytest.mark.parametrize("change", [{"version": "2.2"}, {"python": "3.10.1"}, {"settings": {"timeout": 60.0}}])
@@ -161,7 +171,7 @@ def test_results_of_different_scanners_are_refused(scan: Any, change: dict[str, 
     path = scan.directory / "results" / "0002" / "scanner.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(PackError, match=r"shards 0001 and 0002 were not scanned alike: .* is .* and "):
-        pack_scan(scan.directory, CDN)
+        scan.pack()
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -169,21 +179,33 @@ def test_results_that_are_not_those_of_the_plan_are_refused(scan: Any, first: in
     path = scan.directory / "results" / "0001" / "status.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[first : first + 1]))
     with pytest.raises(PackError, match="not those of the input packages"):
-        pack_scan(scan.directory, CDN)
+        scan.pack()
 
 
 def test_statuses_of_an_earlier_plan_of_as_many_packages_are_refused(scan: Any) -> None:
     path = scan.directory / "results" / "0003" / "status.jsonl"
     path.write_text(path.read_text().replace('"name":"e"', '"name":"x"').replace('"name":"d"', '"name":"da"'))
     with pytest.raises(PackError, match="in place of"):
-        pack_scan(scan.directory, CDN)
+        scan.pack()
 
 
 def test_a_failed_pack_leaves_no_manifest(scan: Any, dataset: Path) -> None:
     (scan.directory / "results" / "0001" / "status.jsonl").write_bytes(b"")
     with pytest.raises(PackError):
-        pack_scan(scan.directory, CDN)
+        scan.pack()
     assert not (dataset / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_editions_of_other_results_are_refused(scan: Any, dataset: Path, made_anew: bool) -> None:
+    if made_anew:
+        part = scan.directory / "results" / "0002" / "part.parquet"
+        shutil.copyfile(part, part.with_name("copy"))
+        part.with_name("copy").replace(part)
+    else:
+        shutil.rmtree(scan.directory / "editions")
+    with pytest.raises(PackError, match="clear the task editions, then pack"):
+        pack_scan(scan.directory, CDN)
 
 
 def test_a_directory_without_a_plan_is_refused(tmp_path: Path) -> None:
@@ -194,11 +216,11 @@ def test_a_directory_without_a_plan_is_refused(tmp_path: Path) -> None:
 def test_many_shards_need_few_open_files(make_scan: Callable[..., Any]) -> None:
     scan = make_scan(dict.fromkeys(f"p{number}" for number in range(60)), shards=60)
     for shard in scan.plan.shards:
-        scan.results(shard).write()
+        scan.results(shard).accept()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(descriptor) for descriptor in os.listdir("/proc/self/fd"))  # noqa: PTH208
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))
     try:
-        assert pack_scan(scan.directory, CDN).counts.records == 60
+        assert scan.pack().counts.records == 60
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -9,7 +9,8 @@ import pytest
 import zstandard
 
 from pypi_scan import results
-from pypi_scan.results import ResultsError, ShardSummary, check_results, read_statuses
+from pypi_scan.record import Record
+from pypi_scan.results import CheckedResults, ResultsError, check_results, read_statuses
 
 NAMES = ["a", "b", "c"]
 Change = Callable[[Any], object]
@@ -27,8 +28,17 @@ def honest(scan: Any) -> Any:
     return scan.results("0001")
 
 
-def check(scan: Any) -> ShardSummary:
-    return check_results(scan.directory / "shards" / "0001.jsonl.zst", scan.directory / "results" / "0001")
+def check(scan: Any, *, keep_secrets: bool = False) -> CheckedResults:
+    accepted: list[Record] = []
+    shard, directory = scan.directory / "shards" / "0001.jsonl.zst", scan.directory / "results" / "0001"
+    checked = check_results(shard, directory, accepted.append, keep_secrets=keep_secrets)
+    in_frames = [name for frame in checked.frames for name in frame.names]
+    assert [record.pypi.name for record in accepted] == [name for name in in_frames if name not in checked.rejected]
+    return checked
+
+
+def names_of_records(checked: CheckedResults) -> list[str]:
+    return [name for frame in checked.frames for name in frame.names]
 
 
 def lines(*values: object) -> list[bytes]:
@@ -38,14 +48,23 @@ def lines(*values: object) -> list[bytes]:
 def test_honest_results_pass(scan: Any, honest: Any) -> None:
     honest.fail("b", "timeout")
     honest.write()
-    assert check(scan) == ShardSummary(packages=3, records=2, by_status={"ok": 2, "timeout": 1})
+    checked = check(scan)
+    assert (checked.by_status, names_of_records(checked)) == ({"ok": 2, "timeout": 1}, ["a", "c"])
+    assert not checked.rejected
+
+
+def test_the_frames_are_where_it_says(scan: Any, honest: Any) -> None:
+    content = (honest.write() / "records.jsonl.zst").read_bytes()
+    for frame, record in zip(check(scan).frames, lines(*honest.records), strict=True):
+        part = zstandard.ZstdDecompressor().decompress(content[frame.offset : frame.offset + frame.length])
+        assert json.loads(part) == json.loads(record)
 
 
 def test_what_an_honest_worker_may_do(scan: Any, honest: Any) -> None:
     honest.fail("a", "skipped")
     honest.statuses[0] |= {"version": None, "files": []}
     honest.statuses[1] |= {"status": "corrupt", "reason": "damaged"}
-    honest.records[0]["score"] = 2**63
+    honest.records[0]["score"] = 2**52
     honest.records[0]["detections"] = []
     honest.joblog = list(reversed(honest.joblog[1:]))
     honest.write()
@@ -58,7 +77,8 @@ def test_a_shard_in_which_nothing_was_scanned(scan: Any, honest: Any) -> None:
     honest.joblog = []
     honest.write()
     honest.write_records(b"")
-    assert check(scan) == ShardSummary(3, 0, {"missing_file": 3})
+    checked = check(scan)
+    assert (checked.by_status, names_of_records(checked)) == ({"missing_file": 3}, [])
 
 
 def set_in(items: str, index: int, **changes: object) -> Change:
@@ -95,12 +115,15 @@ FOREIGN_FILE = {"path": "packages/x.whl", "sha256": "0" * 64, "size": 1}
         (lambda made: made.records.insert(1, made.records[0]), "records.jsonl.zst: 'a' comes twice or out of order"),
         (lambda made: made.records.reverse(), "records.jsonl.zst: 'b' comes twice or out of order"),
         (set_in("records", 1, name="mirror://a"), "records.jsonl.zst: a record that names 'mirror://a'"),
-        (set_in("records", 1, score="high"), "records.jsonl.zst: not a record: Expected `int | float`"),
-        (set_in("records", 1, detections={}), "records.jsonl.zst: not a record: Expected `array`"),
+        (set_in("statuses", 1, status="rejected"), "status.jsonl: 'b' has a status that no worker gives"),
+        (set_in("statuses", 1, bytes=2**53), "status.jsonl: not a status line: Expected `int` <"),
         (lie_in_pypi(name="a"), "records.jsonl.zst: a record that names 'mirror://b'"),
         (lie_in_pypi(name="foreign"), "records.jsonl.zst: a record that names 'mirror://b'"),
         (lie_in_pypi(version="2.0"), "records.jsonl.zst: a record that names 'mirror://b'"),
-        (lie_in_pypi(files=[FOREIGN_FILE]), "records.jsonl.zst: the record of 'b' has files that are not the shard's"),
+        (
+            lie_in_pypi(files=[FOREIGN_FILE | {"upload_time": "2026-01-01T00:00:00Z"}]),
+            "records.jsonl.zst: the record of 'b' has files that are not the shard's",
+        ),
     ],
 )
 def test_a_lie_is_named(scan: Any, honest: Any, lie: Change, message: str) -> None:
@@ -177,7 +200,7 @@ def test_a_damaged_records_file(scan: Any, honest: Any, damage: Change, message:
         (b"[" * 100_000 + b"\n", "not a record"),
         (b'{"metadata": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}\n", "not a record: maximum recursion"),
         (b"\xff\n", "not a record: 'utf-8' codec"),
-        (b"{}", "its last line has no end"),
+        (b"{}", "the last line of a frame has no end"),
     ],
     ids=range(7),
 )
@@ -193,7 +216,7 @@ def test_a_record_without_its_line_end_would_swallow_the_next_shards_first(scan:
     honest.write()
     first, second, third = lines(*honest.records)
     honest.write_records(first, second, third.rstrip())
-    with pytest.raises(ResultsError, match="its last line has no end"):
+    with pytest.raises(ResultsError, match="the last line of a frame has no end"):
         check(scan)
 
 
@@ -206,21 +229,75 @@ def test_bytes_that_are_not_utf_8_are_found_also_where_nothing_is_read(scan: Any
         check(scan)
 
 
-@pytest.mark.parametrize("end", [b"", b"\n"])
-def test_an_over_long_line(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch, end: bytes) -> None:
+def test_an_over_long_line(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     honest.write()
-    monkeypatch.setattr(results, "MAX_RECORD_BYTES", 2000)  # the shard is read by the same limit
-    assert check(scan).records == 3
-    honest.write_records(b"x" * 2001 + end)
+    monkeypatch.setattr(results, "MAX_RECORD_BYTES", 2000)
+    assert len(names_of_records(check(scan))) == 3
+    honest.write_records(b"x" * 2001 + b"\n")
     with pytest.raises(ResultsError, match=r"records.jsonl.zst: a line of over 2000 bytes"):
         check(scan)
 
 
 def test_a_bomb_is_given_up_at_the_limit(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     honest.write()
-    honest.write_records(b"x" * 2**26, b"x" * 2**26)
+    honest.write_records(b"x" * 2**28)
     monkeypatch.setattr(results, "MAX_RECORD_BYTES", 2**20)
-    with pytest.raises(ResultsError, match=r"records.jsonl.zst: a line of over 1048576 bytes"):
+    with pytest.raises(ResultsError, match=r"records.jsonl.zst: a frame of over 17825792 bytes"):
+        check(scan)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"score": "high"}, "Expected `int | float`, got `str` - at `$.score`"),
+        ({"score": 2**53}, "Expected `int` <= 9007199254740991 - at `$.score`"),
+        ({"detections": {}}, "Expected `array`, got `object` - at `$.detections`"),
+        ({"detections": [{"type": "X"}]}, "Object missing required field `slug` - at `$.detections[0]`"),
+        ({"metadata": {}}, "Object missing required field `uri_input`"),
+        ({"imported_modules": [1]}, "Expected `str`, got `int` - at `$.imported_modules[0]`"),
+    ],
+)
+def test_a_record_that_is_not_as_the_schema_has_it_is_rejected_alone(
+    scan: Any, honest: Any, change: dict[str, Any], reason: str
+) -> None:
+    honest.records[1] |= change
+    honest.write()
+    assert check(scan).rejected == {"b": reason}
+
+
+def test_the_reason_quotes_nothing_of_the_record(scan: Any, honest: Any) -> None:
+    honest.records[1]["detections"][0] |= {"severity": "hunter2"}
+    honest.write()
+    (reason,) = check(scan).rejected.values()
+    assert "hunter2" not in reason
+    assert "severity" in reason
+
+
+SECRET = {"type": "LeakingSecret", "extra": {"secret": "hunter2"}, "line": "password = PASSWORD"}
+
+
+def test_a_record_that_quotes_a_secret_is_rejected(scan: Any, honest: Any) -> None:
+    honest.records[1]["detections"][0] |= SECRET
+    honest.write()
+    assert check(scan).rejected == {"b": "quotes a secret: LeakingSecret: extra.secret"}
+    assert not check(scan, keep_secrets=True).rejected
+
+
+def test_results_with_secrets_are_refused_unless_asked_for(scan: Any, honest: Any) -> None:
+    honest.scanner["settings"] |= {"secrets": "kept"}
+    honest.write()
+    with pytest.raises(ResultsError, match="secrets are not redacted, and PYPI_SCAN_KEEP_SECRETS is not set"):
+        check(scan)
+    assert not check(scan, keep_secrets=True).rejected
+
+
+def test_many_rejected_records_are_a_broken_scanner(make_scan: Callable[..., Any]) -> None:
+    scan = make_scan({f"p{number}": None for number in range(6)})
+    made = scan.results("0001")
+    for record in made.records:
+        record["tags"] = None
+    made.write()
+    with pytest.raises(ResultsError, match=r"6 of 6 records are not fit to be published, the first .* mend the sc"):
         check(scan)
 
 
@@ -231,7 +308,7 @@ def test_a_window_larger_than_readers_accept(scan: Any, honest: Any, window_log:
     content = frame.compress(b"".join(lines(*honest.records))) + frame.flush()
     (honest.write() / "records.jsonl.zst").write_bytes(content)
     if accepted:
-        assert check(scan).records == 3
+        assert len(names_of_records(check(scan))) == 3
     else:
         with pytest.raises(ResultsError, match=r"records.jsonl.zst: damaged: .*too much memory"):
             check(scan)

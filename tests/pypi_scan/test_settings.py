@@ -61,7 +61,9 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
         Settings.load()
 
 
-@pytest.mark.parametrize("name", ["UPSTREAM_URL", "BANDERSNATCH_EXTRA_CONFIG", "DOWNLOAD_STATS_FILE"])
+@pytest.mark.parametrize(
+    "name", ["UPSTREAM_URL", "BANDERSNATCH_EXTRA_CONFIG", "DOWNLOAD_STATS_FILE", "BIGQUERY_CONN_ID"]
+)
 def test_a_variable_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"PYPI_SCAN_{name}", "")
     assert getattr(Settings.load(), name.lower()) is None
@@ -70,6 +72,35 @@ def test_a_variable_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch, n
 def test_a_required_variable_set_to_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYPI_SCAN_MIRROR_ROOT", "")  # would be the current directory
     with pytest.raises(SettingsError, match="PYPI_SCAN_MIRROR_ROOT: "):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("sources", "file", "meant"),
+    [
+        ("", "", ("clickhouse", "top_packages")),
+        ("", "/srv/stats.json", ("file",)),
+        ("bigquery, clickhouse,file", "/srv/stats.json", ("bigquery", "clickhouse", "file")),
+    ],
+)
+def test_sources_of_download_stats_are_a_list_in_order(
+    monkeypatch: pytest.MonkeyPatch, sources: str, file: str, meant: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PYPI_SCAN_DOWNLOAD_STATS_SOURCES", sources)
+    monkeypatch.setenv("PYPI_SCAN_DOWNLOAD_STATS_FILE", file)
+    assert Settings.load().stats_sources == meant
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("clickhouse,oracle", r"SOURCES\.1: Input should be 'clickhouse'"),
+        ("clickhouse,file", "SOURCES: .*PYPI_SCAN_DOWNLOAD_STATS_FILE does not name it"),
+    ],
+)
+def test_a_source_that_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch, sources: str, message: str) -> None:
+    monkeypatch.setenv("PYPI_SCAN_DOWNLOAD_STATS_SOURCES", sources)
+    with pytest.raises(SettingsError, match=f"PYPI_SCAN_DOWNLOAD_STATS_{message}"):
         Settings.load()
 
 

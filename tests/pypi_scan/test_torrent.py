@@ -17,7 +17,6 @@ import libtorrent
 import pytest
 
 from demo.object_store import ObjectStore
-from pypi_scan.pack import pack_scan
 from pypi_scan.publish import Cdn, publish_directory
 from pypi_scan.torrent import PieceHasher, TorrentError, magnet_link, make_torrent, piece_size
 
@@ -109,8 +108,8 @@ def published(make_scan: Callable[..., Any], store: ObjectStore, cdn: Cdn) -> Pa
     results = scan.results("0001")
     for record in results.records:
         record["tags"] = [random.Random(1).randbytes(150_000).hex()]
-    results.write()
-    pack_scan(scan.directory, store.public_url)
+    results.accept()
+    scan.pack(store.public_url)
     dataset: Path = scan.directory / "dataset"
     public = replace(cdn, bucket=store.bucket, public_url=store.public_url)
     publish_directory(public, dataset, f"pypi_datasets/{scan.plan.scan_id}", last=("manifest.json",), immutable=True)

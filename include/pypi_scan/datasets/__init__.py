@@ -14,14 +14,13 @@ atomically, and the same input gives the same bytes. Each function returns a sma
 from pypi_scan.datasets.aura_dataset import write_aura_dataset
 from pypi_scan.datasets.checksums import write_checksums
 from pypi_scan.datasets.dependencies import write_dependencies
-from pypi_scan.datasets.download_stats import DownloadStatsError, write_download_stats
+from pypi_scan.datasets.download_stats import write_download_stats
 from pypi_scan.datasets.extract import write_extract
 from pypi_scan.datasets.layout import CHECKSUMS, aura_dataset_file, public_directory
 from pypi_scan.datasets.package_list import write_package_list
 
 __all__ = [
     "CHECKSUMS",
-    "DownloadStatsError",
     "aura_dataset_file",
     "public_directory",
     "write_aura_dataset",

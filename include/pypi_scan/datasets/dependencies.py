@@ -6,6 +6,7 @@ counts as a dependency too, and a package that names itself (``pkg[all]`` asking
 
 import logging
 from collections import defaultdict
+from itertools import batched
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,12 +19,9 @@ from pypi_scan.datasets.made import make_if_changed
 
 logger = logging.getLogger(__name__)
 
-
-class PackageDependencies(msgspec.Struct, frozen=True):
-    """One line of ``dependency_list.gz``; canonical names, the dependencies a JSON list, sorted and unique."""
-
-    package_name: str
-    dependencies: msgspec.Raw
+# A canonical name is ASCII and needs no escape; the dependencies are a JSON list of such names, sorted and unique.
+_LINE = b'{"package_name":"%s","dependencies":%s}\n'
+_PACKAGES_AT_ONCE = 10_000
 
 
 class DependenciesSummary(TypedDict):
@@ -51,20 +49,22 @@ def write_dependencies(directory: Path) -> DependenciesSummary:
 def _write(directory: Path, forward: Path, reverse: Path) -> DependenciesSummary:
     packages = edges = unparsable = 0
     dependents: defaultdict[str, list[str]] = defaultdict(list)
-    encoder = msgspec.json.Encoder()
     decoder = msgspec.json.Decoder(list[str] | None)
     with atomic_gzip(forward) as file:
-        for package in read_extract(directory):
-            names = decoder.decode(package.dependencies)
-            if names is None:
-                continue
-            file.write(encoder.encode(PackageDependencies(package.name, package.dependencies)) + b"\n")
-            for name in names:
-                dependents[name].append(package.name)  # stays sorted: the extract is
-            packages += 1
-            edges += len(names)
-            unparsable += package.unparsable
+        for some in batched(read_extract(directory), _PACKAGES_AT_ONCE):
+            lines = []
+            for package in some:
+                names = decoder.decode(package.dependencies)
+                if names is None:
+                    continue
+                lines.append(_LINE % (package.name.encode("ascii"), package.dependencies))
+                for name in names:
+                    dependents[name].append(package.name)  # stays sorted: the extract is
+                edges += len(names)
+                unparsable += package.unparsable
+            file.write(b"".join(lines))
+            packages += len(lines)
     with atomic_gzip(reverse) as file:
-        file.write(encoder.encode(dict(sorted(dependents.items()))) + b"\n")
+        file.write(msgspec.json.encode(dict(sorted(dependents.items()))) + b"\n")
     logger.info("%d packages, %d dependencies, %d requirements do not parse", packages, edges, unparsable)
     return DependenciesSummary(packages=packages, dependencies=edges, unparsable=unparsable)

@@ -9,6 +9,7 @@ PACKAGE_LIST = "pypi_package_list.gz"
 DEPENDENCIES = "dependency_list.gz"
 REVERSE_DEPENDENCIES = "reverse_dependencies.gz"
 DOWNLOAD_STATS = "pypi_download_stats.gz"
+DOWNLOAD_STATS_ORIGIN = "pypi_download_stats.json"
 AURA_DATASET = "aura_dataset.tgz"
 CHECKSUMS = "md5_checksums.txt"
 

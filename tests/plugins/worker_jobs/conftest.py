@@ -1,14 +1,11 @@
-"""Workers to run jobs on: the demo's and OpenSSH's own server. Airflow is used as a library, without a database."""
+"""Workers to run jobs on: the demo's and OpenSSH's own server."""
 
-import atexit
 import contextlib
 import json
 import logging
 import os
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,24 +19,18 @@ import pytest
 
 from demo.processes import accepts_connections, free_port, running, wait_until
 from demo.ssh_worker import SSHWorker, ssh_worker
+from pypi_scan.mirror import Mirror
+from pypi_scan.plan import plan_scan
+from pypi_scan.redaction_key import redaction_key
+from pypi_scan.scan_request import ScanRequest
+from pypi_scan.settings import Settings
+from worker_jobs.worker import Worker
 
-PROJECT = Path(__file__).resolve().parents[3]
-
-# Before anything imports Airflow: it makes a directory there, and must not take the one of whoever runs the tests.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
-atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
-sys.path.insert(0, str(PROJECT / "plugins"))
-
-from pypi_scan.mirror import Mirror  # noqa: E402
-from pypi_scan.plan import plan_scan  # noqa: E402
-from pypi_scan.scan_request import ScanRequest  # noqa: E402
-from pypi_scan.settings import Settings  # noqa: E402
-from worker_jobs.worker import Worker  # noqa: E402
-
-from . import small_mirror  # noqa: E402
+from . import small_mirror
 
 logging.getLogger("asyncssh").setLevel(logging.WARNING)  # the demo worker says every step, at the end of a session too
 
+PROJECT = Path(__file__).resolve().parents[3]
 CONN_ID = "pypi_worker"
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 
@@ -170,8 +161,9 @@ def scanned(worker_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Sc
     (shard,) = plan.shards
     done = Scanned(mirror, directory / "scans", plan.scan_id, shard, directory / "cache", directory / "results")
     options = [f"--shard={done.scans_dir / plan.scan_id / 'shards' / shard}.jsonl.zst", f"--cache={done.cache}"]
-    for program, option in (("prefetch.py", f"--source={mirror.web}"), ("scan_shard.py", f"--output={done.results}")):
-        command = [str(worker_python), str(PROJECT / "include" / "scripts" / program), *options, option]
+    scan = [f"--output={done.results}", f"--redaction-key={redaction_key(directory)}"]
+    for program, more in (("prefetch.py", [f"--source={mirror.web}"]), ("scan_shard.py", scan)):
+        command = [str(worker_python), str(PROJECT / "include" / "scripts" / program), *options, *more]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     return done
 

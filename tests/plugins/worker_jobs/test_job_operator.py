@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.module_loading import import_string
 
 from demo.processes import free_port
-from pypi_scan.results import RESULT_FILES, check_results
+from pypi_scan.accept import accept_results
+from pypi_scan.results import RESULT_FILES
 from pypi_scan.settings import Settings
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator, WorkerJobOperator
 from worker_jobs.worker import Worker, WorkerError
@@ -29,6 +30,9 @@ def worker(worker: Worker, scanned: Scanned) -> Worker:
     ignored = shutil.ignore_patterns("__pycache__")
     scripts = Path(worker.scripts_dir(scanned.scan_id))
     shutil.copytree(PROJECT / "include" / "scripts", scripts, ignore=ignored)
+    key = Path(worker.redaction_key(scanned.scan_id))
+    key.parent.mkdir()
+    key.write_text("0f" * 32)
     return worker
 
 
@@ -95,9 +99,10 @@ def test_prefetch_and_scan(
     assert {path.name for path in (web / "json").iterdir()} == SOURCES.keys()
     run(ScanOperator, scanned, context)
     results = on_worker / "results" / scanned.shard
-    assert check_results(settings.scans_dir / scanned.scan_id / "shards" / shard, results).by_status == {"ok": 2}
+    assert accept_results(settings.scans_dir / scanned.scan_id / "shards" / shard, results).by_status == {"ok": 2}
     assert {path.name for path in results.iterdir()} >= set(RESULT_FILES)
-    assert json.loads((results / "scanner.json").read_text())["settings"]["timeout"] == 60
+    scanner = json.loads((results / "scanner.json").read_text())
+    assert (scanner["settings"]["timeout"], scanner["settings"]["secrets"]) == (60, "redacted")
     assert jobs(work_dir) == []
 
 
@@ -121,6 +126,19 @@ def test_the_scan_uses_the_cores_and_the_dataset_of_the_worker(
     assert make(ScanOperator, scanned).arguments(worker, settings, context)[-1] == (
         f"--dataset={worker.dataset_dir(scanned.scan_id)}"
     )
+
+
+def test_a_scan_quotes_secrets_only_if_it_is_set(
+    worker: Worker,
+    settings: Settings,
+    scanned: Scanned,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    option = f"--redaction-key={worker.redaction_key(scanned.scan_id)}"
+    assert option in make(ScanOperator, scanned).arguments(worker, settings, context)
+    monkeypatch.setenv("PYPI_SCAN_KEEP_SECRETS", "true")
+    assert option not in make(ScanOperator, scanned).arguments(worker, Settings.load(), context)
 
 
 def test_a_program_that_fails_says_why(

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
@@ -62,6 +63,29 @@ def test_prepare(
     assert shipped == {path.name: path.read_bytes() for path in scripts.iterdir() if path.is_file()}
     assert not (on_worker / "scripts" / "__pycache__" / "program.cpython-312.pyc").exists()
     assert {name: (on_worker / "aura_dataset" / name).read_bytes() for name in AURA_DATASET} == AURA_DATASET
+
+
+def test_prepare_ships_the_redaction_key_for_the_eyes_of_the_scan_alone(
+    worker: Worker, settings: Settings, work_dir: Path
+) -> None:
+    prepare_worker(settings, SCAN_ID)
+    prepare_worker(settings, SCAN_ID)  # as when the task is cleared
+    kept = settings.state_dir / "redaction.key"
+    shipped = Path(worker.redaction_key(SCAN_ID))
+    assert shipped.read_text() == kept.read_text()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (kept, shipped, shipped.parent)] == [0o600, 0o600, 0o700]
+    cleanup_worker(settings, SCAN_ID)
+    assert not shipped.parent.exists()
+    assert kept.exists()
+
+
+def test_prepare_ships_no_key_where_secrets_are_kept(
+    worker: Worker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYPI_SCAN_KEEP_SECRETS", "true")
+    prepare_worker(Settings.load(), SCAN_ID)
+    assert not Path(worker.redaction_key(SCAN_ID)).exists()
+    assert not (settings.state_dir / "redaction.key").exists()
 
 
 def test_prepare_without_an_aura_dataset(worker: Worker, settings: Settings, work_dir: Path) -> None:
@@ -125,7 +149,10 @@ def test_collect(settings: Settings, scanned: Scanned, remote_results: Path) -> 
     for _ in range(2):
         summary = collect_results(settings, scanned.scan_id, scanned.shard)
         assert (summary.packages, summary.records, summary.by_status) == (2, 2, {"ok": 2})
-        assert kept(settings, scanned) == {name: (scanned.results / name).read_bytes() for name in RESULT_FILES}
+        made_ready = {"frames.json", "rejected.jsonl", "part.sqlite", "part.parquet"}
+        found = kept(settings, scanned)
+        assert found.keys() == {*RESULT_FILES, *made_ready}
+        assert all(found[name] == (scanned.results / name).read_bytes() for name in RESULT_FILES)
 
 
 def replace_by_link(results: Path) -> None:

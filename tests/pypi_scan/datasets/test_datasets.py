@@ -83,7 +83,7 @@ def test_everything_in_order(make_mirror: MakeMirror, directory: Path, stats_fil
         "extract": {"packages": 6, "unreadable": 1, "gone": 0, "read": 6},
         "package_list": {"packages": 6},
         "dependencies": {"packages": 5, "dependencies": 10, "unparsable": 1},
-        "download_stats": {"packages": 2, "downloads": 1400},
+        "download_stats": {"packages": 2, "downloads": 1400, "source": "file", "age_days": 0},
         "aura_dataset": {
             "reverse_dependencies": len(unzip(directory / "public/reverse_dependencies.gz")),
             "pypi_stats": len(unzip(directory / "public/pypi_download_stats.gz")),
@@ -93,6 +93,7 @@ def test_everything_in_order(make_mirror: MakeMirror, directory: Path, stats_fil
                 "aura_dataset.tgz",
                 "dependency_list.gz",
                 "pypi_download_stats.gz",
+                "pypi_download_stats.json",
                 "pypi_package_list.gz",
                 "reverse_dependencies.gz",
             ]
@@ -192,9 +193,9 @@ def test_without_statistics_there_is_no_download_dataset_and_an_empty_member(
     mirror = make_mirror(PACKAGES)
     build_all(mirror, directory, stats_file)
     summary = build_all(mirror, directory, None)  # removes what the first run made
-    assert "pypi_download_stats.gz" not in summary["checksums"]["files"]
-    assert not (directory / "public/pypi_download_stats.gz").exists()
-    assert "PYPI_SCAN_DOWNLOAD_STATS_FILE is not set" in caplog.text
+    assert not [name for name in summary["checksums"]["files"] if "download_stats" in name]
+    assert not list((directory / "public").glob("*download_stats*"))
+    assert "run the DAG download_stats" in caplog.text
     with tarfile.open(directory / "public/aura_dataset.tgz") as archive:
         assert archive.getmember("pypi_stats.json").size == 0
 

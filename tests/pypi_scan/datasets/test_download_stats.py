@@ -1,66 +1,67 @@
-"""Download statistics: both input formats, the order, and errors that say where."""
+"""The published download statistics, their origin beside them, and their age in the log."""
 
 import gzip
 import json
+import logging
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from pypi_scan.datasets import DownloadStatsError, write_download_stats
+from pypi_scan.datasets import write_download_stats
+from pypi_scan.download_stats.keep import keep
+from pypi_scan.download_stats.source import Statistics, Window
+
+FETCHED = date(2026, 11, 22)
 
 
 @pytest.fixture
-def stats_file(tmp_path: Path) -> Path:
-    return tmp_path / "stats.json"
+def kept_file(tmp_path: Path) -> Path:
+    path = tmp_path / "kept.jsonl"
+    window = Window(date(2026, 10, 22), date(2026, 11, 20))
+    keep(path, Statistics({"six": 9, "requests": 500, "attrs": 9}, window), "clickhouse", FETCHED)
+    return path
 
 
-def written(directory: Path, stats_file: Path) -> list[tuple[str, int]]:
-    write_download_stats(directory, stats_file)
-    text = gzip.decompress((directory / "public/pypi_download_stats.gz").read_bytes()).decode()
-    assert text.endswith("}\n")
-    return [tuple(json.loads(line).values()) for line in text.removesuffix("\n").split("\n")]
-
-
-def test_json_lines_are_ranked_with_duplicates_summed(tmp_path: Path, stats_file: Path) -> None:
-    stats_file.write_text(
-        '{"package_name": "zz", "downloads": 5}\n'
-        '{"package_name": "Foo.Bar", "downloads": 10000}\n'
-        "\n"
-        '{"package_name": "aa", "downloads": 5}\n'
-        '{"downloads": "12000", "package_name": "big", "month": "2026-10"}\n'
-        '{"package_name": "foo_bar", "downloads": 4000}'
+def test_what_is_kept_is_published_with_its_origin(tmp_path: Path, kept_file: Path) -> None:
+    summary = write_download_stats(tmp_path, kept_file, FETCHED)
+    assert summary == {"packages": 3, "downloads": 518, "source": "clickhouse", "age_days": 2}
+    text = gzip.decompress((tmp_path / "public/pypi_download_stats.gz").read_bytes()).decode()
+    assert text == (
+        '{"package_name":"requests","downloads":500}\n'
+        '{"package_name":"attrs","downloads":9}\n'
+        '{"package_name":"six","downloads":9}\n'
     )
-    assert written(tmp_path, stats_file) == [("foo-bar", 14000), ("big", 12000), ("aa", 5), ("zz", 5)]
+    assert json.loads((tmp_path / "public/pypi_download_stats.json").read_bytes()) == {
+        "source": "clickhouse",
+        "window": {"start": "2026-10-22", "end": "2026-11-20"},
+        "fetched": "2026-11-22",
+        "packages": 3,
+        "downloads": 518,
+    }
 
 
-@pytest.mark.parametrize("indent", [None, 2], ids=["minified", "pretty"])
-def test_top_pypi_packages_document(tmp_path: Path, stats_file: Path, indent: int | None) -> None:
-    rows = [{"project": "boto3", "download_count": 7}, {"project": "Six", "download_count": 9}]
-    stats_file.write_text(json.dumps({"last_update": "2026-11-01 00:00:00", "rows": rows}, indent=indent))
-    assert written(tmp_path, stats_file) == [("six", 9), ("boto3", 7)]
+def test_the_day_of_the_regeneration_is_not_published(tmp_path: Path, kept_file: Path) -> None:
+    def published(today: date) -> dict[str, bytes]:
+        write_download_stats(tmp_path, kept_file, today)
+        return {path.name: path.read_bytes() for path in (tmp_path / "public").iterdir()}
+
+    assert published(FETCHED) == published(date(2027, 1, 1))
 
 
 @pytest.mark.parametrize(
-    ("content", "where"),
-    [
-        ('{"package_name": "a", "downloads": 1}\n{"package_name": "b"}\n', "line 2: .*downloads"),
-        ('{"package_name": "a", "downloads": -1}\n', "line 1: .*>= 0"),
-        ('\n{"package_name": "a", "downloads": 1.5}\n', "line 2: .*int"),
-        ('{"package_name": "../a", "downloads": 1}\n', "line 1: not a valid project name"),
-        ('{"package_name": "a", "downloads": 1}\nnot json\n', "line 2: .*expected JSON lines"),
-        ('{"rows": [{"project": "a", "download_count": 1}, {"project": "b"}]}', "row 2: .*download_count"),
-        ('{"rows": [{"project": "a", "download_count": 1}', "line 1: .*top-pypi-packages"),
-        ("\n", "is empty"),
-    ],
+    ("today", "level", "age"), [(date(2026, 11, 28), logging.INFO, 8), (date(2026, 11, 29), logging.WARNING, 9)]
 )
-def test_bad_input_is_an_error_that_says_where(tmp_path: Path, stats_file: Path, content: str, where: str) -> None:
-    stats_file.write_text(content)
-    with pytest.raises(DownloadStatsError, match=where) as raised:
-        write_download_stats(tmp_path, stats_file)
-    assert str(stats_file) in str(raised.value)
-    assert not (tmp_path / "public").exists()
+def test_the_age_is_logged_as_a_warning_once_a_fetch_was_missed(
+    tmp_path: Path, kept_file: Path, caplog: pytest.LogCaptureFixture, today: date, level: int, age: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert write_download_stats(tmp_path, kept_file, today)["age_days"] == age
+    message = f"Download statistics from clickhouse, fetched on 2026-11-22, are {age} days old"
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, message)]
 
 
-def test_a_missing_file_is_an_error(tmp_path: Path, stats_file: Path) -> None:
-    with pytest.raises(DownloadStatsError, match=str(stats_file)):
-        write_download_stats(tmp_path, stats_file)
+def test_where_the_window_is_not_known_age_counts_from_the_fetch(tmp_path: Path, kept_file: Path) -> None:
+    keep(kept_file, Statistics({"six": 9}, None), "file", FETCHED)
+    assert write_download_stats(tmp_path, kept_file, date(2026, 11, 23))["age_days"] == 1
+    assert json.loads((tmp_path / "public/pypi_download_stats.json").read_bytes())["window"] is None

@@ -1,0 +1,67 @@
+"""The scan before: what a dataset's changes are told against."""
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from pypi_scan.editions.columns import DETECTIONS, PACKAGES
+from pypi_scan.files import file_digest
+from pypi_scan.index import load_index
+from pypi_scan.index.model import Index, IndexedScan
+from pypi_scan.manifest import SCANS_PREFIX
+from pypi_scan.pack import PreviousScan
+from pypi_scan.plan import Plan, read_plan
+from pypi_scan.publish import Cdn, PublishError, download_object
+
+log = logging.getLogger(__name__)
+
+
+def previous_scan(plan: Plan, index: Index) -> IndexedScan | None:
+    """Return the published scan of all packages that is the last before `plan` in time, whenever either was run.
+
+    None if there is none with Parquet editions, and for a scan of some packages only.
+    """
+    if plan.partial:
+        return None
+    as_of = datetime.fromisoformat(plan.as_of)
+    earlier = [
+        scan
+        for scan in index.scans
+        if scan.as_of < as_of and not scan.partial and scan.file(PACKAGES) and scan.file(DETECTIONS)
+    ]
+    return max(earlier, key=lambda scan: (scan.as_of, scan.scan_id), default=None)
+
+
+def fetch_previous_scan(cdn: Cdn, scans_dir: Path, scan_id: str) -> PreviousScan | None:
+    """Return what a planned scan is compared with, downloaded if need be; None if there is nothing.
+
+    Raises PublishError if it cannot be had, ManifestError if a published manifest is not valid.
+    """
+    scan_dir = scans_dir / scan_id
+    scan = previous_scan(read_plan(scan_dir), load_index(cdn))
+    if scan is None:
+        log.info("there is no earlier scan of all packages to compare with")
+        return None
+    return fetch_editions(scan, cdn, scans_dir, scan_dir / "previous")
+
+
+def fetch_editions(scan: IndexedScan, cdn: Cdn, scans_dir: Path, directory: Path) -> PreviousScan:
+    """Return where the Parquet editions of a published scan are: where they were packed, else below `directory`.
+
+    Raises PublishError if they cannot be downloaded, or are not what the scan's manifest says.
+    """
+    packed = scans_dir / scan.scan_id / "dataset"
+    expected = {file.name: file.sha256 for file in scan.files if file.name in (PACKAGES, DETECTIONS)}
+    if all((packed / name).is_file() and file_digest(packed / name) == digest for name, digest in expected.items()):
+        return PreviousScan(scan.scan_id, packed)
+    directory.mkdir(exist_ok=True)
+    for name, digest in expected.items():
+        target = directory / name
+        if not target.is_file() or file_digest(target) != digest:
+            log.info("fetching %s of scan %s, to tell what changed", name, scan.scan_id)
+            download_object(cdn, f"{SCANS_PREFIX}/{scan.scan_id}/{name}", target)
+            if file_digest(target) != digest:
+                raise PublishError(
+                    f"{name} of scan {scan.scan_id} on the CDN is not what its manifest says; publish that scan again"
+                )
+    return PreviousScan(scan.scan_id, directory)
