@@ -10,10 +10,10 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup bench-scan bench-pack clean
+.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets bench-pack clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop
 	@.venv/bin/python -m demo run
@@ -42,6 +42,9 @@ setup: $(CONTROL) $(WORKER) ## Make both Python environments: .venv (control) an
 
 bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel and stock Aura (CORPUS=file)
 	@.venv/bin/python bench/scan.py $(if $(CORPUS),--corpus '$(CORPUS)') $(ARGS)
+
+bench-datasets: $(CONTROL) ## Measure the hourly datasets on a synthetic mirror (N=packages, KEEP=1 keeps it)
+	@.venv/bin/python bench/datasets_bench.py $(if $(N),--packages '$(N)') $(if $(KEEP),--keep)
 
 bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)

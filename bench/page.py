@@ -1,5 +1,6 @@
-"""docs/benchmarks.md: the template page.md, filled from the result."""
+"""docs/benchmarks.md: the template page.md, filled from the results."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 from detections import NORMALISATIONS
 from summary import slowest
 
-_TEMPLATE = Path(__file__).with_name("page.md")
+_HERE = Path(__file__).resolve().parent
+_RESULTS = _HERE / "results"
+_PAGE = _HERE.parent / "docs" / "benchmarks.md"
 _MEANING = {
     "packages": "given to both sides",
     "stock_scanned": "packages of which the original gives a result",
@@ -29,17 +32,42 @@ _MEANING = {
     "engine_wall_seconds": "seconds, the engine",
     "floor_cpu_seconds": "seconds",
 }
+_DATASETS_MEANING = {
+    "packages": "JSON documents in the mirror",
+    "full_ratio_to_decode": "time to make everything anew / time to read and decode the documents",
+    "full_peak_mb": "megabytes, making everything anew",
+    "changed_500_s": "seconds, when 500 packages changed",
+    "changed_500_peak_mb": "megabytes, when 500 packages changed",
+    "unchanged_s": "seconds, when nothing changed",
+}
+_PACK_MEANING = {
+    "gb": "10^9 bytes of records",
+    "ratio_to_zstd_md5": "wall time of the baseline / of the task pack",
+    "ratio_with_editions": "wall time of the baseline / of the tasks editions and pack",
+    "peak_mb": "megabytes, the task pack",
+    "peak_mb_editions": "megabytes, the task editions",
+    "identical": "whether both times every file had the same bytes",
+}
 
 Row = dict[str, Any]
 
 
-def render(result: dict[str, Any]) -> str:
-    """Return the page about `result`, the content of scan.json."""
+def write() -> Path:
+    """Write the page from what the benchmarks last wrote to bench/results; return where it is."""
+    names = ("scan.json", "datasets.json", "pack.json")
+    scan, datasets, pack = (json.loads((_RESULTS / name).read_bytes()) for name in names)
+    _PAGE.parent.mkdir(parents=True, exist_ok=True)
+    _PAGE.write_text(render(scan, datasets, pack), encoding="utf-8")
+    return _PAGE
+
+
+def render(result: dict[str, Any], datasets: dict[str, Any], pack: dict[str, Any]) -> str:
+    """Return the page about `result`, the content of scan.json, and `datasets` and `pack`, those of their files."""
     rows: list[Row] = result["packages"]
     summary, areas = result["summary"], result["profile"]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return Template((_HERE / "page.md").read_text(encoding="utf-8")).substitute(
         scope=_scope(result),
-        summary=_lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in _MEANING.items()),
+        summary=_figures(summary, _MEANING),
         rounds=result["settings"]["rounds"],
         normalisations=_lines(f"- {name}: {reason}" for name, reason in NORMALISATIONS.items()),
         left_out=", ".join(f"{_left_out(rows, side)} of the {side}" for side in ("original", "engine")),
@@ -50,6 +78,17 @@ def render(result: dict[str, Any]) -> str:
             for area, seconds in sorted(areas.items(), key=lambda item: -item[1])
         ),
         packages=_lines(map(_package, rows)),
+        datasets_summary=_figures(datasets["summary"], _DATASETS_MEANING),
+        datasets_runs=_lines(_dataset_run(name, run) for name, run in datasets["runs"].items()),
+        datasets_cores=datasets["settings"]["cores"],
+        datasets_python=datasets["settings"]["python"],
+        pack_summary=_figures(pack["summary"], _PACK_MEANING),
+        pack_runs=_lines(
+            f"| {name} | {leg['wall_seconds']:.1f} | {leg['cpu_seconds']:.1f} | {leg['peak_mb']:.0f} |"
+            for name, leg in pack["legs"].items()
+        ),
+        pack_files=_lines(f"| {name} | {size / 1e6:.1f} |" for name, size in pack["files"].items()),
+        pack_cores=pack["cores"],
     )
 
 
@@ -106,7 +145,18 @@ def _costs(row: Row) -> str:
     return f"{row['original']['cpu_seconds']:.1f} | {row['engine']['cpu_seconds']:.1f} | {ratio}"
 
 
-def _figure(value: float | None) -> str:
+def _dataset_run(name: str, run: Row) -> str:
+    steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in run.get("steps", {}).items())
+    return f"| {name} | {run['seconds']:.1f} | {run['peak_mb']} | {run['documents_read']} | {steps} |"
+
+
+def _figures(summary: Row, meanings: dict[str, str]) -> str:
+    return _lines(f"| `{key}` | {_figure(summary[key])} | {meaning} |" for key, meaning in meanings.items())
+
+
+def _figure(value: float | bool | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else f"{value:g}"
 
 

@@ -33,7 +33,6 @@ PROJECT = HERE.parent
 PYTHON = PROJECT / ".venv-worker" / "bin" / "python"
 ENGINE = PROJECT / "include" / "scripts" / "scan_shard.py"
 RESULT = HERE / "results" / "scan.json"
-PAGE = PROJECT / "docs" / "benchmarks.md"
 _EXAMPLES = 5  # differing detections a package and side that the result quotes
 
 Result = dict[str, Any]
@@ -293,11 +292,10 @@ def main() -> None:
     result["settings"] |= {"corpus": arguments.corpus.name, "corpus_packages": len(whole)}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page.render(result), encoding="utf-8")
+    written = page.write()
     for key, value in result["summary"].items():
         print(f"{key:22} {value}")
-    print(f"written: {RESULT.relative_to(PROJECT)}, {PAGE.relative_to(PROJECT)}")
+    print(f"written: {RESULT.relative_to(PROJECT)}, {written.relative_to(PROJECT)}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
 """
 ### Re-generate the small datasets after the mirror or the download statistics changed
 
-Triggered by the assets `pypi_mirror` and `pypi_download_stats`; can also be triggered by hand. Reads every package's
-JSON once (`extract`), makes the package list, dependencies, reverse dependencies, download stats and the aura_dataset,
-and publishes them below `aura/` on the CDN, `md5_checksums.txt` last. The package list is also put into the mirror, as
+Triggered by the assets `pypi_mirror` and `pypi_download_stats`; can also be triggered by hand. Reads the JSON of each
+package that changed (`extract`, which keeps the rest from run to run), makes the package list, dependencies, reverse
+dependencies, download stats and the aura_dataset, and publishes them below `aura/` on the CDN, `md5_checksums.txt`
+last. What did not change is neither made nor uploaded again. The package list is also put into the mirror, as
 `web/pypi_package_list.txt`.
+
+Projects that upstream no longer has, as `gone.json` of the state directory tells, are left out; their JSON stays.
 
 Download stats are what the DAG `download_stats` kept, with their source, window and date in
 `pypi_download_stats.json`; before its first run they are left out.
 
 **If it fails**: what is public stays as it was; clear the failed task, or wait for the next sync.
+
+**To make everything anew**, remove `datasets` from the state directory.
 """
 
 from datetime import UTC, datetime
@@ -20,6 +25,7 @@ from airflow.sdk import dag, task
 from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, DOWNLOAD_STATS, PYPI_MIRROR, Tag
 from pypi_scan import datasets
+from pypi_scan.gone import read_gone
 from pypi_scan.mirror import Mirror
 from pypi_scan.publish import publish_directory
 from pypi_scan.settings import Settings
@@ -36,7 +42,8 @@ def dataset_regeneration() -> None:
     @task
     def extract() -> Any:
         settings = Settings.load()
-        return datasets.write_extract(Mirror(settings.mirror_root), settings.datasets_dir)
+        gone = read_gone(settings.gone_file)
+        return datasets.write_extract(Mirror(settings.mirror_root), settings.datasets_dir, gone)
 
     @task
     def package_list() -> Any:

@@ -5,6 +5,9 @@ Runs bandersnatch every hour, one sync at a time. When packages changed, the ass
 starts `dataset_regeneration`; when nothing changed, the task `announce` is skipped and nothing follows. Changes are
 told again by the next sync until `acknowledge` has noted that they were announced.
 
+A project that upstream no longer lists changed too: `gone.json` of the state directory names it, and what the mirror
+has of it stays for scans of the past.
+
 **If it fails**: the log of `sync` ends with the reason. The mirror keeps its last consistent serial, and the next run
 takes up what is left. bandersnatch's exit code is not trusted: a sync counts only with a new serial and no error.
 

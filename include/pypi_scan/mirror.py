@@ -5,13 +5,14 @@ Layout (bandersnatch 8): ``<root>/status`` holds the serial, ``<root>/web/json/<
 release even where its files were filtered out: it never proves that a file exists.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pypi_scan.names import HostileInputError, canonical_name
+from pypi_scan.names import is_canonical
 
 
 class MirrorError(Exception):
@@ -82,7 +83,26 @@ class Mirror:
             entries = [entry.name for entry in directory.iterdir()]
         except FileNotFoundError:
             raise MirrorError(f"{directory} does not exist: the mirror has not been synced yet") from None
-        return sorted(name for name in entries if _is_canonical(name))
+        return sorted(name for name in entries if is_canonical(name))
+
+    def document_stats(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield (file name, what ``stat`` tells) for every file in the directory of the JSON documents, in no order.
+
+        Names are not checked: for all of PyPI that takes as long as the rest. Raises MirrorError before the first sync.
+        """
+        directory = self.web / "json"
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise MirrorError(f"{directory} does not exist: the mirror has not been synced yet") from None
+        try:  # relative to the directory: making and looking up a whole path each takes longer than stat itself
+            for name in os.listdir(descriptor):  # noqa: PTH208 - Path takes no descriptor
+                try:
+                    yield name, os.stat(name, dir_fd=descriptor)
+                except FileNotFoundError:
+                    continue  # removed since it was listed
+        finally:
+            os.close(descriptor)
 
     def json_path(self, name: str) -> Path:
         """Return where the JSON document of the package with this canonical name lies."""
@@ -90,8 +110,12 @@ class Mirror:
 
     def document(self, name: str) -> PackageDocument:
         """Read the JSON document of the package with this canonical name; raises MirrorError if it is not readable."""
+        return self.decoded(name, _decoder)
+
+    def decoded[Document](self, name: str, decoder: msgspec.json.Decoder[Document]) -> Document:
+        """Read what `decoder` takes of a package's JSON document; raises MirrorError if it is not readable."""
         try:
-            return _decoder.decode(self.json_path(name).read_bytes())
+            return decoder.decode(self.json_path(name).read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error
 
@@ -102,10 +126,3 @@ class Mirror:
                 yield name, self.document(name)
             except MirrorError as error:
                 yield name, error
-
-
-def _is_canonical(name: str) -> bool:
-    try:
-        return canonical_name(name) == name
-    except HostileInputError:
-        return False

@@ -31,6 +31,14 @@ def canonical_name(name: str) -> str:
     return canonical
 
 
+def is_canonical(name: str) -> bool:
+    """Return whether `name` is a project name in canonical form."""
+    try:
+        return canonical_name(name) == name
+    except HostileInputError:
+        return False
+
+
 def mirror_path(url: str) -> str:
     """Return the path below the mirror's ``web/`` of a release file, e.g. ``packages/ab/cd/<hash>/six-1.16.0.tar.gz``.
 

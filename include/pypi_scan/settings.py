@@ -95,6 +95,11 @@ class Settings(BaseSettings):
         return self.state_dir / "datasets"
 
     @property
+    def gone_file(self) -> Path:
+        """Where syncs note which projects of the mirror upstream no longer has."""
+        return self.state_dir / "gone.json"
+
+    @property
     def stats_sources(self) -> tuple[StatsSource, ...]:
         """The sources of download stats in order, the default filled in."""
         if self.download_stats_sources:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pypi_scan.files import atomic_write_text
+from pypi_scan.gone import GoneError, read_gone, still_or_newly_gone, write_gone
 from pypi_scan.mirror import Mirror, MirrorError
 from pypi_scan.settings import Settings
 
@@ -48,8 +49,9 @@ class SyncResult:
     """What a successful sync did, at `ended_ns` (nanoseconds of file system time).
 
     `changed_list` holds the canonical names of the packages that changed since changes were last acknowledged, one a
-    line. `not_found` counts names that upstream lists without a JSON document, `refused` names and files that would
-    have been written outside the mirror; both are in the file ``left-out.txt`` of the state directory.
+    line; a project that upstream no longer has, or has again, changed too. `not_found` counts names that upstream lists
+    without a JSON document, `refused` names and files that would have been written outside the mirror; both are in the
+    file ``left-out.txt`` of the state directory.
     """
 
     ended_ns: int
@@ -161,7 +163,8 @@ def sync_mirror(settings: Settings) -> SyncResult:
         _write_config(config, config_file)
         try:
             previous_serial = mirror.serial()
-        except MirrorError as error:
+            read_gone(settings.gone_file)
+        except (MirrorError, GoneError) as error:
             raise SyncError(str(error)) from error
         since = _change_mark(settings)
         resumed = (settings.mirror_root / "todo").exists()
@@ -171,12 +174,13 @@ def sync_mirror(settings: Settings) -> SyncResult:
             finished, outcome = outcome, _run_bandersnatch(config_file, lock)
             outcome.not_found[:0], outcome.refused[:0] = finished.not_found, finished.refused
         serial = mirror.serial()
+        _record_left_out(settings.state_dir / "left-out.txt", serial, outcome)
         ended = _filesystem_time_ns(settings.mirror_root / ".sync-ended")
         changed = changed_packages(mirror, since)
+        changed = sorted({*changed, *_update_gone(settings, mirror, lock, changed, since, ended)})
         changed_list = settings.state_dir / "changes" / f"{serial}.txt"
         if changed:
             atomic_write_text(changed_list, "".join(f"{name}\n" for name in changed))
-        _record_left_out(settings.state_dir / "left-out.txt", serial, outcome)
     log.info("mirror serial %d -> %d, %d packages changed", previous_serial, serial, len(changed))
     return SyncResult(
         ended, previous_serial, serial, len(changed), changed_list, len(outcome.not_found), len(outcome.refused)
@@ -215,6 +219,35 @@ def _record_left_out(path: Path, serial: int, outcome: BandersnatchLog) -> None:
     if left_out:
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(f"{serial}\t{reason}\n" for reason in left_out)
+
+
+def _update_gone(
+    settings: Settings, mirror: Mirror, lock: BinaryIO, written: list[str], since_ns: int, now_ns: int
+) -> set[str]:
+    """Note which projects are gone upstream; return those that went since `since_ns`, or that are there again.
+
+    What was `written` since then is there, even if the list comes from a cache that does not know it yet.
+    """
+    before = read_gone(settings.gone_file)
+    there = _listed_upstream(settings.state_dir / "bandersnatch.conf", lock).union(written)
+    gone = still_or_newly_gone(before, mirror.package_names(), there, now_ns)
+    if gone != before:
+        write_gone(settings.gone_file, gone)
+        log.info("%d projects of the mirror are gone upstream, before there were %d", len(gone), len(before))
+    return {name for name, missed_ns in gone.items() if missed_ns > since_ns} | (before.keys() - gone.keys())
+
+
+def _listed_upstream(config_file: Path, lock: BinaryIO) -> set[str]:
+    """Return the canonical names of all projects that upstream lists; raises SyncError."""
+    command = [sys.executable, "-m", "pypi_scan.upstream_names", str(config_file)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", pass_fds=(lock.fileno(),))
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SyncError(
+            f"the mirror is up to date, but which projects upstream no longer has could not be asked: {reason}. "
+            "What changed is told by the next sync."
+        )
+    return set(done.stdout.splitlines())
 
 
 def _run_bandersnatch(config_file: Path, lock: BinaryIO) -> BandersnatchLog:

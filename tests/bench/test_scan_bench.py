@@ -162,7 +162,19 @@ def test_the_page_tells_what_differs() -> None:
         "packages": ROWS,
         "profile": {"walking over syntax trees": 3.0, "records": 1.0},
     }
-    text = page.render(result)
+    run = {"seconds": 3.21, "peak_mb": 400, "documents_read": 500, "steps": {"extract": 1.96}}
+    datasets = {
+        "summary": dict.fromkeys(page._DATASETS_MEANING, 1.5),
+        "settings": {"cores": 2, "python": "3.12.1"},
+        "runs": {"decode": {**run, "steps": {}}, "changed_500": run},
+    }
+    pack = {
+        "summary": dict.fromkeys(page._PACK_MEANING, 2.5) | {"identical": True},
+        "legs": {"first pack": {"wall_seconds": 10.04, "cpu_seconds": 9, "peak_mb": 146.2}},
+        "files": {"dataset.zst": 784952316},
+        "cores": 2,
+    }
+    text = page.render(result, datasets, pack)
     assert "4 of the 68 packages of `corpus.txt`" in text
     assert "8 files" in text
     assert "8 of the original, 0 of the engine" in text
@@ -170,6 +182,11 @@ def test_the_page_tells_what_differs() -> None:
     assert "- d: the original gives no result (it broke)" in text
     assert "| b | 5 | 30.0 | 3.0 | 10.0 | 0.50 | 80 |" in text
     assert "| walking over syntax trees | 75% |" in text
+    assert "| `changed_500_s` | 1.5 | seconds, when 500 packages changed |" in text
+    assert "| changed_500 | 3.2 | 400 | 500 | extract 2.0 |" in text
+    assert "| `identical` | yes |" in text
+    assert "| first pack | 10.0 | 9.0 | 146 |" in text
+    assert "| dataset.zst | 785.0 |" in text
 
 
 def test_the_world_holds_what_both_sides_need(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from demo.static_server import Response
 from demo.upstream import UpstreamServer, publish_release, remove_project
 from demo.upstream.tree import Tree
 from pypi_scan import sync
+from pypi_scan.gone import read_gone
 from pypi_scan.mirror import Mirror
 from pypi_scan.names import mirror_path
 from pypi_scan.settings import Settings
@@ -152,8 +153,92 @@ def test_changes_that_were_not_acknowledged_are_told_again(world: World) -> None
     assert world.sync().changed == 0
 
 
-def test_a_removed_project_is_no_error_and_no_change(world: World) -> None:
+def test_a_removed_project_is_gone_and_told_until_acknowledged_and_its_document_stays(world: World) -> None:
     remove_project(world.tree, "demo-table")
+    assert changed_names(sync_mirror(world.settings)) == changed_names(world.sync()) == ["demo-table"]
+    assert read_gone(world.settings.gone_file).keys() == {"demo-table"}
+    assert "demo-table" in world.mirror.package_names()
+    assert world.sync().changed == 0
+    assert read_gone(world.settings.gone_file).keys() == {"demo-table"}
+
+
+def test_a_project_that_was_made_again_is_no_longer_gone(world: World) -> None:
+    tree = Tree(world.tree / "web")
+    serials, document = tree.serials(), tree.read_document("demo-table")
+    remove_project(world.tree, "demo-table")
+    world.sync()
+    serial = tree.last_serial() + 1
+    tree.write_document("demo-table", {**document, "last_serial": serial})
+    tree.write_index({**serials, "demo-table": serial}, serial)
+    assert changed_names(world.sync()) == ["demo-table"]
+    assert read_gone(world.settings.gone_file) == {}
+
+
+def test_a_project_that_upstream_forgot_to_list_once_is_back_with_the_next_sync(world: World) -> None:
+    tree = Tree(world.tree / "web")
+    serials, last = tree.serials(), tree.last_serial()
+    tree.write_index({name: serial for name, serial in serials.items() if name != "demo-table"}, last)
+    assert changed_names(world.sync()) == ["demo-table"]
+    tree.write_index(serials, last)
+    assert changed_names(world.sync()) == ["demo-table"]
+    assert read_gone(world.settings.gone_file) == {}
+
+
+def test_a_list_that_is_older_than_what_was_just_fetched_hides_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree(world.tree / "web")
+    world.publish("demo-units")
+    last = tree.last_serial()
+    without = {name: serial for name, serial in tree.serials().items() if name != "demo-units"}
+    lists = []
+
+    def from_a_cache(path: str) -> None:
+        if path.startswith("/simple"):
+            lists.append(path)
+            if len(lists) == 2:  # bandersnatch asked first
+                tree.write_index(without, last)
+
+    monkeypatch.setattr(world.server, "on_request", from_a_cache)
+    assert changed_names(world.sync()) == ["demo-units"]
+    assert len(lists) == 2
+    assert read_gone(world.settings.gone_file) == {}
+
+
+def test_if_upstream_does_not_say_what_is_gone_the_sync_fails_and_the_next_tells_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish("demo-units")
+    remove_project(world.tree, "demo-table")
+    lists = []
+
+    def fails(path: str) -> None:
+        if path.startswith("/simple"):
+            lists.append(path)
+            if len(lists) == 2:
+                world.server.faults["/simple"] = HTTPStatus.BAD_GATEWAY
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.server, "on_request", fails)
+        with pytest.raises(SyncError, match=r"which projects upstream no longer has could not be asked: .*502"):
+            world.sync()
+    world.server.faults.clear()
+    assert changed_names(world.sync()) == ["demo-table", "demo-units"]
+
+
+def test_a_list_without_projects_is_not_believed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Tree(world.tree / "web")
+    tree.write_index({}, tree.last_serial())
+    with pytest.raises(SyncError, match="lists no project at all"):
+        world.sync()
+    assert not world.settings.gone_file.exists() or read_gone(world.settings.gone_file) == {}
+
+
+def test_a_damaged_note_of_what_is_gone_says_what_to_do(world: World) -> None:
+    world.settings.gone_file.write_text("[")
+    with pytest.raises(SyncError, match=r"gone\.json is damaged .*remove it"):
+        world.sync()
+    world.settings.gone_file.unlink()
     assert world.sync().changed == 0
 
 

@@ -6,13 +6,14 @@ import tarfile
 from pathlib import Path
 from typing import TypedDict
 
+from pypi_scan.datasets.compression import atomic_gzip
 from pypi_scan.datasets.layout import (
     AURA_DATASET,
     DOWNLOAD_STATS,
     REVERSE_DEPENDENCIES,
-    atomic_gzip,
     public_directory,
 )
+from pypi_scan.datasets.made import file_digest, make_if_changed
 
 
 class AuraDatasetSummary(TypedDict):
@@ -29,12 +30,20 @@ def write_aura_dataset(directory: Path) -> AuraDatasetSummary:
     "nothing is known to be popular".
     """
     public = public_directory(directory)
-    reverse_dependencies = gzip.decompress((public / REVERSE_DEPENDENCIES).read_bytes())
-    statistics = public / DOWNLOAD_STATS
+    sources = [public / REVERSE_DEPENDENCIES, public / DOWNLOAD_STATS]
+    made_of = " ".join(file_digest(path) if path.exists() else "none" for path in sources)
+    target = public / AURA_DATASET
+    return make_if_changed(
+        directory, "aura_dataset", made_of, [target], lambda: _write(target, *sources), AuraDatasetSummary
+    )
+
+
+def _write(target: Path, dependents: Path, statistics: Path) -> AuraDatasetSummary:
+    reverse_dependencies = gzip.decompress(dependents.read_bytes())
     pypi_stats = gzip.decompress(statistics.read_bytes()) if statistics.exists() else b""
     with (
-        atomic_gzip(public / AURA_DATASET) as compressed,
-        tarfile.open(fileobj=compressed, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        atomic_gzip(target) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|", format=tarfile.USTAR_FORMAT) as archive,
     ):
         _add(archive, "reverse_dependencies.json", reverse_dependencies)
         _add(archive, "pypi_stats.json", pypi_stats)

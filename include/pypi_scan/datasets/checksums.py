@@ -22,9 +22,11 @@ def write_checksums(directory: Path) -> ChecksumsSummary:
         for path in public.iterdir()
         if path.is_file() and path.name != CHECKSUMS and not path.name.startswith(".")
     )
-    with atomic_write(public / CHECKSUMS) as file:
-        for name in names:
-            file.write(f"{_md5(public / name)}  {name}\n".encode("ascii"))
+    content = "".join(f"{_md5(public / name)}  {name}\n" for name in names).encode("ascii")
+    checksums = public / CHECKSUMS
+    if not checksums.exists() or checksums.read_bytes() != content:
+        with atomic_write(checksums) as file:
+            file.write(content)
     return ChecksumsSummary(files=names)
 
 

@@ -6,25 +6,22 @@ counts as a dependency too, and a package that names itself (``pkg[all]`` asking
 
 import logging
 from collections import defaultdict
-from functools import lru_cache
+from itertools import batched
 from pathlib import Path
 from typing import TypedDict
 
 import msgspec
-from packaging.requirements import Requirement
 
-from pypi_scan.datasets.extract import read_extract
-from pypi_scan.datasets.layout import DEPENDENCIES, REVERSE_DEPENDENCIES, atomic_gzip, public_directory
-from pypi_scan.names import canonical_name
+from pypi_scan.datasets.compression import atomic_gzip
+from pypi_scan.datasets.extract import read_extract, read_header
+from pypi_scan.datasets.layout import DEPENDENCIES, REVERSE_DEPENDENCIES, public_directory
+from pypi_scan.datasets.made import make_if_changed
 
 logger = logging.getLogger(__name__)
 
-
-class PackageDependencies(msgspec.Struct, frozen=True):
-    """One line of ``dependency_list.gz``; canonical names, the dependencies sorted and unique."""
-
-    package_name: str
-    dependencies: list[str]
+# A canonical name is ASCII and needs no escape; the dependencies are a JSON list of such names, sorted and unique.
+_LINE = b'{"package_name":"%s","dependencies":%s}\n'
+_PACKAGES_AT_ONCE = 10_000
 
 
 class DependenciesSummary(TypedDict):
@@ -41,35 +38,33 @@ def write_dependencies(directory: Path) -> DependenciesSummary:
     Packages whose document could not be read are left out. The reverse dependencies are one JSON object, {canonical
     name: [canonical names of the packages that need it, sorted]}, without packages that nothing needs.
     """
+    public = public_directory(directory)
+    files = [public / DEPENDENCIES, public / REVERSE_DEPENDENCIES]
+    made_of = read_header(directory).dependencies
+    return make_if_changed(
+        directory, "dependencies", made_of, files, lambda: _write(directory, *files), DependenciesSummary
+    )
+
+
+def _write(directory: Path, forward: Path, reverse: Path) -> DependenciesSummary:
     packages = edges = unparsable = 0
     dependents: defaultdict[str, list[str]] = defaultdict(list)
-    encoder = msgspec.json.Encoder()
-    with atomic_gzip(public_directory(directory) / DEPENDENCIES) as file:
-        for package in read_extract(directory):
-            if package.requires_dist is None:
-                continue
-            names, skipped = dependency_names(package.requires_dist)
-            file.write(encoder.encode(PackageDependencies(package.name, names)) + b"\n")
-            for name in names:
-                dependents[name].append(package.name)  # stays sorted: the extract is
-            packages += 1
-            edges += len(names)
-            unparsable += skipped
-    with atomic_gzip(public_directory(directory) / REVERSE_DEPENDENCIES) as file:
-        file.write(encoder.encode(dict(sorted(dependents.items()))) + b"\n")
+    decoder = msgspec.json.Decoder(list[str] | None)
+    with atomic_gzip(forward) as file:
+        for some in batched(read_extract(directory), _PACKAGES_AT_ONCE):
+            lines = []
+            for package in some:
+                names = decoder.decode(package.dependencies)
+                if names is None:
+                    continue
+                lines.append(_LINE % (package.name.encode("ascii"), package.dependencies))
+                for name in names:
+                    dependents[name].append(package.name)  # stays sorted: the extract is
+                edges += len(names)
+                unparsable += package.unparsable
+            file.write(b"".join(lines))
+            packages += len(lines)
+    with atomic_gzip(reverse) as file:
+        file.write(msgspec.json.encode(dict(sorted(dependents.items()))) + b"\n")
     logger.info("%d packages, %d dependencies, %d requirements do not parse", packages, edges, unparsable)
     return DependenciesSummary(packages=packages, dependencies=edges, unparsable=unparsable)
-
-
-def dependency_names(requires_dist: list[str]) -> tuple[list[str], int]:
-    """Return the canonical names that these requirements name, sorted and unique, and how many do not parse."""
-    names = [_required_name(requirement) for requirement in requires_dist]
-    return sorted({name for name in names if name is not None}), names.count(None)
-
-
-@lru_cache(maxsize=1 << 17)  # parsing is slow (35 us) and most packages need the same few
-def _required_name(requirement: str) -> str | None:
-    try:
-        return canonical_name(Requirement(requirement).name)
-    except (ValueError, RecursionError):  # RecursionError: thousands of parentheses in a marker
-        return None

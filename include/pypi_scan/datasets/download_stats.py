@@ -13,7 +13,9 @@ from typing import TypedDict
 
 import msgspec
 
-from pypi_scan.datasets.layout import DOWNLOAD_STATS, DOWNLOAD_STATS_ORIGIN, atomic_gzip, public_directory
+from pypi_scan.datasets.compression import atomic_gzip
+from pypi_scan.datasets.layout import DOWNLOAD_STATS, DOWNLOAD_STATS_ORIGIN, public_directory
+from pypi_scan.datasets.made import file_digest, make_if_changed
 from pypi_scan.download_stats.keep import open_kept
 from pypi_scan.files import atomic_write
 
@@ -22,14 +24,17 @@ logger = logging.getLogger(__name__)
 _STALE_DAYS = 8  # the newest window ends 2 days before it is fetched, and is 3 days older before the next is due
 
 
-class DownloadStatsSummary(TypedDict):
+class _Counts(TypedDict):
+    packages: int
+    downloads: int
+
+
+class DownloadStatsSummary(_Counts):
     """Counts of packages and of their downloads, where they come from, and how many days ago the last one was counted.
 
     Zero and None, and nothing published, where no statistics are kept yet.
     """
 
-    packages: int
-    downloads: int
     source: str | None
     age_days: int | None
 
@@ -43,22 +48,20 @@ def write_download_stats(directory: Path, kept_file: Path, today: date) -> Downl
     target = public_directory(directory) / DOWNLOAD_STATS
     origin = public_directory(directory) / DOWNLOAD_STATS_ORIGIN
     with open_kept(kept_file) as opened:
-        if opened is None:
-            logger.warning(
-                "No download statistics were fetched yet, run the DAG download_stats: %s is not published and Aura "
-                "scores no downloads",
-                DOWNLOAD_STATS,
-            )
-            target.unlink(missing_ok=True)
-            origin.unlink(missing_ok=True)
-            return DownloadStatsSummary(packages=0, downloads=0, source=None, age_days=None)
-        kept, packages = opened
-        encoder = msgspec.json.Encoder()
-        with atomic_gzip(target) as file:
-            for package in packages:
-                file.write(encoder.encode(package) + b"\n")
-    with atomic_write(origin) as described:
-        described.write(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+        kept = opened[0] if opened else None
+    if kept is None:
+        logger.warning(
+            "No download statistics were fetched yet, run the DAG download_stats: %s is not published and Aura scores "
+            "no downloads",
+            DOWNLOAD_STATS,
+        )
+        target.unlink(missing_ok=True)
+        origin.unlink(missing_ok=True)
+        return DownloadStatsSummary(packages=0, downloads=0, source=None, age_days=None)
+    made_of = file_digest(kept_file)
+    made = make_if_changed(
+        directory, "download_stats", made_of, [target, origin], lambda: _write(kept_file, target, origin), _Counts
+    )
     age = kept.age_days(today)
     logger.log(
         logging.WARNING if age > _STALE_DAYS else logging.INFO,
@@ -67,4 +70,18 @@ def write_download_stats(directory: Path, kept_file: Path, today: date) -> Downl
         kept.fetched,
         age,
     )
-    return DownloadStatsSummary(packages=kept.packages, downloads=kept.downloads, source=kept.source, age_days=age)
+    return DownloadStatsSummary(**made, source=kept.source, age_days=age)
+
+
+def _write(kept_file: Path, target: Path, origin: Path) -> _Counts:
+    encoder = msgspec.json.Encoder()
+    with open_kept(kept_file) as opened:
+        if opened is None:
+            raise FileNotFoundError(kept_file)
+        kept, packages = opened
+        with atomic_gzip(target) as file:
+            for package in packages:
+                file.write(encoder.encode(package) + b"\n")
+    with atomic_write(origin) as described:
+        described.write(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    return _Counts(packages=kept.packages, downloads=kept.downloads)

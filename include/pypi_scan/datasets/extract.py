@@ -1,77 +1,223 @@
-"""The extract: what the datasets need of the mirror's JSON, so that each of its 700,000 documents is parsed once.
+"""The extract: what the datasets need of the mirror's JSON, kept from run to run, so that only changes are parsed.
 
-JSON lines, one a package, sorted by name: ``{"name": "requests", "requires_dist": ["idna<4,>=2.5", ...]}``.
-`requires_dist` is as upstream sent it for the newest release, empty if there is none, and null where the document could
-not be read: such a package exists, but what it depends on is not known.
+A file of ASCII lines: a header, then a row a document, sorted. The columns of a row are separated by tabs: canonical
+name, stamp, count of requirements that do not parse, and the canonical names that the newest release needs, as a sorted
+JSON list - null where the document could not be read: such a package exists, but what it needs is not known.
+
+The stamp tells the state of the document that the row was made of; one whose inode, size and time of change are still
+the same is not read again. So nothing depends on which runs there were or how they ended: each compares with what the
+mirror is now, and replaces the file as a whole.
+
+Looking at 700,000 documents takes seconds. bandersnatch replaces documents by renaming, which changes the directory: if
+the directory is as it was, so are they. A document rewritten in place is thus seen with the next change of any other.
 """
 
+import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
 import msgspec
 
 from pypi_scan.datasets.layout import EXTRACT
+from pypi_scan.datasets.made import recipe
+from pypi_scan.datasets.requirements import dependency_names
 from pypi_scan.files import atomic_write
-from pypi_scan.mirror import Mirror, MirrorError, PackageDocument
+from pypi_scan.mirror import Mirror, MirrorError
+from pypi_scan.names import is_canonical
 from pypi_scan.progress import with_progress
 
 logger = logging.getLogger(__name__)
 
 _UNREADABLE_LOGGED = 10  # one by one; the rest only as a count
+# Nanoseconds. File systems count time in steps of up to two seconds; what is younger may change again within its step.
+_SETTLED = 2_000_000_000
+_UNKNOWN = ""
+
+type Stamp = str
+"""Inode, size in bytes and time of modification in nanoseconds; _UNKNOWN for what must be looked at again."""
+
+type Row = bytes
+"""A line of the extract, with its end."""
 
 
-class ExtractedPackage(msgspec.Struct, frozen=True):
-    """One line of the extract."""
+class ExtractedPackage(msgspec.Struct, frozen=True, gc=False):
+    """A row as far as datasets need it; `dependencies` is a JSON list of names, or null."""
 
     name: str
-    requires_dist: list[str] | None
+    unparsable: int
+    dependencies: msgspec.Raw
+
+
+class _Info(msgspec.Struct, gc=False):
+    name: str
+    requires_dist: list[str] | None = None
+
+
+class _Document(msgspec.Struct, gc=False):
+    """What the extract takes of a document; the releases, which are most of it, are only passed over."""
+
+    info: _Info
+    releases: msgspec.Raw
 
 
 class ExtractSummary(TypedDict):
-    """Counts of packages."""
+    """Counts of packages; `gone` ones are not among the `packages`. `read` counts documents read in this run."""
 
     packages: int
     unreadable: int
+    gone: int
+    read: int
 
 
-def write_extract(mirror: Mirror, directory: Path) -> ExtractSummary:
-    """Read every document of `mirror` into the extract in `directory`; an unreadable one is logged and counted.
+class ExtractHeader(msgspec.Struct, frozen=True):
+    """The first line, in JSON: what the rows were made of, and digests of what the datasets are made of."""
 
-    Raises MirrorError if the mirror has no readable document at all: datasets made of that would replace good ones.
+    recipe: str
+    documents: Stamp
+    gone: list[str]
+    names: str
+    dependencies: str
+    summary: ExtractSummary
+
+
+_encode = msgspec.json.Encoder().encode
+_document_decoder = msgspec.json.Decoder(_Document)
+
+
+def write_extract(mirror: Mirror, directory: Path, gone: Collection[str] = ()) -> ExtractSummary:
+    """Bring the extract in `directory` up to date with `mirror`; an unreadable document is logged and counted.
+
+    The packages with the canonical names `gone` are in no dataset, though the mirror has their documents. Raises
+    MirrorError if no other document can be read: datasets made of that would replace good ones.
     """
-    packages = unreadable = 0
-    encoder = msgspec.json.Encoder()
+    now = time.time_ns()
+    documents = _directory_stamp(mirror, now)
+    last = _last_header(directory)
+    if last and documents != _UNKNOWN and (last.documents, last.gone) == (documents, sorted(gone)):
+        logger.info("The mirror's documents are as they were: %d packages", last.summary["packages"])
+        return {**last.summary, "read": 0}
+    rows, read = _current_rows(mirror, _rows(directory) if last else (), now)
+    header = _header(rows, documents, frozenset(gone), read)
+    summary = header.summary
+    if summary["packages"] == summary["unreadable"]:
+        raise MirrorError(
+            f"none of the {len(rows)} JSON documents of {mirror.root} can be read: check that it is the mirror's "
+            "directory and that pypi_sync has filled it"
+        )
     with atomic_write(directory / EXTRACT) as file:
-        for package in _extracted(with_progress(mirror.documents(), "documents read")):
-            file.write(encoder.encode(package) + b"\n")
-            packages += 1
-            unreadable += package.requires_dist is None
-        if packages == unreadable:
-            raise MirrorError(
-                f"none of the {packages} JSON documents of {mirror.root} can be read: check that it is the mirror's "
-                "directory and that pypi_sync has filled it"
-            )
-    logger.info("Extracted %d packages, %d of them unreadable", packages, unreadable)
-    return ExtractSummary(packages=packages, unreadable=unreadable)
+        file.write(_encode(header) + b"\n")
+        file.writelines(rows)
+    logger.info("Extracted %(packages)d packages, %(unreadable)d of them unreadable; %(gone)d are gone", summary)
+    logger.info("%d documents read", read)
+    return summary
+
+
+def read_header(directory: Path) -> ExtractHeader:
+    """Return the header of the extract in `directory`."""
+    with (directory / EXTRACT).open("rb") as file:
+        return msgspec.json.decode(file.readline(), type=ExtractHeader)
+
+
+def read_names(directory: Path) -> Iterator[str]:
+    """Yield the names of the packages of the extract in `directory`, sorted, without those that are gone."""
+    for name, _, _, _ in _present(_rows(directory), read_header(directory).gone):
+        yield name.decode()
 
 
 def read_extract(directory: Path) -> Iterator[ExtractedPackage]:
-    """Yield the packages of the extract in `directory`, sorted by name."""
-    decoder = msgspec.json.Decoder(ExtractedPackage)
+    """Yield the packages of the extract in `directory`, sorted by name, without those that are gone."""
+    for name, _, unparsable, dependencies in _present(_rows(directory), read_header(directory).gone):
+        yield ExtractedPackage(name.decode(), int(unparsable), msgspec.Raw(dependencies))
+
+
+def _last_header(directory: Path) -> ExtractHeader | None:
+    """Return the header of the last extract; None if there is none that this code made."""
+    try:
+        header = read_header(directory)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return header if header.recipe == recipe() else None
+
+
+def _rows(directory: Path) -> Iterator[Row]:
     with (directory / EXTRACT).open("rb") as file:
-        for line in file:
-            yield decoder.decode(line)
+        next(file)
+        yield from file
 
 
-def _extracted(documents: Iterable[tuple[str, PackageDocument | MirrorError]]) -> Iterator[ExtractedPackage]:
+def _present(rows: Iterable[Row], gone: Iterable[str]) -> Iterator[list[bytes]]:
+    """Yield the columns of the rows whose packages are not gone."""
+    left_out = {name.encode() for name in gone}
+    for row in rows:
+        columns = row[:-1].split(b"\t")
+        if columns[0] not in left_out:
+            yield columns
+
+
+def _directory_stamp(mirror: Mirror, now: int) -> Stamp:
+    try:
+        return _stamp(mirror.json_path("").stat(), now)
+    except FileNotFoundError:
+        return _UNKNOWN
+
+
+def _stamp(stat: os.stat_result, now: int) -> Stamp:
+    time_ns = stat.st_mtime_ns
+    return f"{stat.st_ino} {stat.st_size} {time_ns}" if time_ns + _SETTLED < now else _UNKNOWN
+
+
+def _current_rows(mirror: Mirror, known: Iterable[Row], now: int) -> tuple[list[Row], int]:
+    """Return a row for each document, sorted, and how many documents were read for it."""
+    # Taken before the documents are read: one that is replaced in between is read again by the next run.
+    stamps = {name: _stamp(stat, now) for name, stat in mirror.document_stats()}
+    rows = []
+    for row in known:
+        name, stamp, _ = row.decode("ascii").split("\t", 2)
+        if stamp != _UNKNOWN and stamps.get(name) == stamp:
+            rows.append(row)
+            del stamps[name]
+    changed = sorted((name, stamp) for name, stamp in stamps.items() if is_canonical(name))
+    rows += _extracted(mirror, with_progress(changed, "documents read"))
+    rows.sort()  # by name: a tab comes before whatever a longer name goes on with
+    return rows, len(changed)
+
+
+def _extracted(mirror: Mirror, changed: Iterable[tuple[str, Stamp]]) -> Iterator[Row]:
     unreadable = 0
-    for name, document in documents:
-        if isinstance(document, MirrorError):
+    for name, stamp in changed:
+        try:
+            document = mirror.decoded(name, _document_decoder)
+        except MirrorError as error:
             unreadable += 1
             if unreadable <= _UNREADABLE_LOGGED:
-                logger.warning("Package without known dependencies: %s", document)
-            yield ExtractedPackage(name, None)
+                logger.warning("Package without known dependencies: %s", error)
+            passing = isinstance(error.__cause__, OSError)  # unlike what is written in the document
+            yield f"{name}\t{_UNKNOWN if passing else stamp}\t0\tnull\n".encode("ascii")
         else:
-            yield ExtractedPackage(name, document.info.requires_dist or [])
+            names, unparsable = dependency_names(document.info.requires_dist or [])
+            yield b"%s\t%s\t%d\t%s\n" % (name.encode("ascii"), stamp.encode("ascii"), unparsable, _encode(names))
+
+
+def _header(rows: list[Row], documents: Stamp, gone: frozenset[str], read: int) -> ExtractHeader:
+    """Return the header for `rows`; unless they are all settled, the next run must look at the documents again."""
+    names, dependencies = hashlib.sha256(), hashlib.sha256()
+    packages = unreadable = 0
+    settled = True
+    for name, stamp, unparsable, needed in _present(rows, gone):
+        names.update(name + b"\n")
+        dependencies.update(b"%s\t%s\t%s\n" % (name, unparsable, needed))
+        packages += 1
+        unreadable += needed == b"null"
+        settled = settled and stamp != b""
+    return ExtractHeader(
+        recipe=recipe(),
+        documents=documents if settled else _UNKNOWN,
+        gone=sorted(gone),
+        names=names.hexdigest(),
+        dependencies=dependencies.hexdigest(),
+        summary=ExtractSummary(packages=packages, unreadable=unreadable, gone=len(rows) - packages, read=read),
+    )

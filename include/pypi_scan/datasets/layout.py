@@ -1,13 +1,8 @@
-"""Where the datasets lie below their directory, and how they are compressed: atomically, with reproducible bytes."""
+"""Where the datasets lie below their directory."""
 
-import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from pypi_scan.files import atomic_write
-
-EXTRACT = "extract.jsonl"
+EXTRACT = "extract.tsv"
 
 # The names under which consumers have always fetched the published files.
 PACKAGE_LIST = "pypi_package_list.gz"
@@ -24,19 +19,11 @@ def public_directory(directory: Path) -> Path:
     return directory / "public"
 
 
+def made_file(directory: Path, dataset: str) -> Path:
+    """Return where, below the datasets' `directory`, it is noted what a dataset was made of."""
+    return directory / "made" / f"{dataset}.json"
+
+
 def aura_dataset_file(directory: Path) -> Path:
     """Return where, below the datasets' `directory`, the aura_dataset lies once it was made."""
     return public_directory(directory) / AURA_DATASET
-
-
-@contextmanager
-def atomic_gzip(path: Path) -> Iterator[gzip.GzipFile]:
-    """Open `path` for writing bytes that are compressed, with neither time nor file name in the header.
-
-    Readers see the old content until the block has ended without an error.
-    """
-    with (
-        atomic_write(path) as file,
-        gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=file, mtime=0) as compressed,
-    ):
-        yield compressed

@@ -1,5 +1,6 @@
 """All steps of a re-generation one after the other, as the DAG dataset_regeneration runs them."""
 
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pypi_scan.mirror import Mirror
 TODAY = date(2026, 11, 22)
 
 
-def build_all(mirror: Mirror, directory: Path, stats_file: Path | None) -> dict[str, Any]:
+def build_all(mirror: Mirror, directory: Path, stats_file: Path | None, gone: Collection[str] = ()) -> dict[str, Any]:
     """Make every dataset of `mirror` in `directory`; return what each step returned.
 
     The download statistics are those of `stats_file`; without one, none were ever kept.
@@ -22,7 +23,7 @@ def build_all(mirror: Mirror, directory: Path, stats_file: Path | None) -> dict[
     if stats_file:
         refresh_download_stats([LocalFile(stats_file)], kept, TODAY)
     return {
-        "extract": datasets.write_extract(mirror, directory),
+        "extract": datasets.write_extract(mirror, directory, gone),
         "package_list": datasets.write_package_list(mirror, directory),
         "dependencies": datasets.write_dependencies(directory),
         "download_stats": datasets.write_download_stats(directory, kept, TODAY),

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pypi_scan import datasets, progress
-from pypi_scan.datasets.dependencies import dependency_names
+from pypi_scan.datasets.requirements import dependency_names
 from pypi_scan.mirror import Mirror, MirrorError
 
 from .steps import build_all
@@ -80,7 +80,7 @@ def unzip(path: Path) -> str:
 def test_everything_in_order(make_mirror: MakeMirror, directory: Path, stats_file: Path) -> None:
     summary = build_all(make_mirror(PACKAGES), directory, stats_file)
     assert json.loads(json.dumps(summary)) == {
-        "extract": {"packages": 6, "unreadable": 1},
+        "extract": {"packages": 6, "unreadable": 1, "gone": 0, "read": 6},
         "package_list": {"packages": 6},
         "dependencies": {"packages": 5, "dependencies": 10, "unparsable": 1},
         "download_stats": {"packages": 2, "downloads": 1400, "source": "file", "age_days": 0},
@@ -159,10 +159,10 @@ def test_a_mirror_without_documents_leaves_the_old_extract(
     make_mirror: MakeMirror, directory: Path, packages: dict[str, bytes]
 ) -> None:
     directory.mkdir(parents=True)
-    (directory / "extract.jsonl").write_text("old")
+    (directory / "extract.tsv").write_text("old")
     with pytest.raises(MirrorError, match="can be read: check"):
         datasets.write_extract(make_mirror(packages), directory)
-    assert [(path.name, path.read_text()) for path in directory.iterdir()] == [("extract.jsonl", "old")]
+    assert [(path.name, path.read_text()) for path in directory.iterdir()] == [("extract.tsv", "old")]
 
 
 def test_progress_of_a_long_extract_is_logged(
