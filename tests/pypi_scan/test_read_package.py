@@ -1,5 +1,6 @@
 """One package's record: from a directory, and by one range request from a server."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,6 +36,14 @@ def test_each_package_from_a_directory(dataset: Path) -> None:
         if name != "p3":
             assert reader.record(name)["pypi"]["name"] == name
     assert reader.record("P_7".replace("_", ""))["name"] == "mirror://p7"
+
+
+def test_the_frames_of_the_index_are_the_dataset(dataset: Path) -> None:
+    index = json.loads((dataset / INDEX).read_bytes())
+    ends = [offset + length for offset, length in index["frames"]]
+    assert [offset for offset, _ in index["frames"]] == [0, *ends[:-1]]
+    assert ends[-1] == index["size"] == (dataset / index["dataset"]).stat().st_size
+    assert list(index["packages"]) == (dataset / "package_list.txt").read_text().split()
 
 
 @pytest.mark.parametrize("name", ["p3", "unknown", "../../etc/passwd"])

@@ -55,7 +55,9 @@ def test_honest_results_pass(scan: Any, honest: Any) -> None:
 
 def test_the_frames_are_where_it_says(scan: Any, honest: Any) -> None:
     content = (honest.write() / "records.jsonl.zst").read_bytes()
-    for frame, record in zip(check(scan).frames, lines(*honest.records), strict=True):
+    frames = check(scan).frames
+    assert sum(frame.length for frame in frames) == len(content)
+    for frame, record in zip(frames, lines(*honest.records), strict=True):
         part = zstandard.ZstdDecompressor().decompress(content[frame.offset : frame.offset + frame.length])
         assert json.loads(part) == json.loads(record)
 
