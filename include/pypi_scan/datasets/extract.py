@@ -45,11 +45,11 @@ type Row = bytes
 
 
 class ExtractedPackage(msgspec.Struct, frozen=True, gc=False):
-    """A row as far as datasets need it; `dependencies` is a JSON list of names, or null."""
+    """A row as far as datasets need it; `dependencies` is a JSON list of canonical names, None if not known."""
 
-    name: str
+    name: bytes
     unparsable: int
-    dependencies: msgspec.Raw
+    dependencies: bytes | None
 
 
 class _Info(msgspec.Struct, gc=False):
@@ -131,7 +131,7 @@ def read_names(directory: Path) -> Iterator[str]:
 def read_extract(directory: Path) -> Iterator[ExtractedPackage]:
     """Yield the packages of the extract in `directory`, sorted by name, without those that are gone."""
     for name, _, unparsable, dependencies in _present(_rows(directory), read_header(directory).gone):
-        yield ExtractedPackage(name.decode(), int(unparsable), msgspec.Raw(dependencies))
+        yield ExtractedPackage(name, int(unparsable), None if dependencies == b"null" else dependencies)
 
 
 def _last_header(directory: Path) -> ExtractHeader | None:
