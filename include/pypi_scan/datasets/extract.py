@@ -173,14 +173,15 @@ def _stamp(stat: os.stat_result, now: int) -> Stamp:
 def _current_rows(mirror: Mirror, known: Iterable[Row], now: int) -> tuple[list[Row], int]:
     """Return a row for each document, sorted, and how many documents were read for it."""
     # Taken before the documents are read: one that is replaced in between is read again by the next run.
-    stamps = {name: _stamp(stat, now) for name, stat in mirror.document_stats()}
+    heads = {f"{name}\t{_stamp(stat, now)}".encode(errors="surrogateescape") for name, stat in mirror.document_stats()}
     rows = []
     for row in known:
-        name, stamp, _ = row.decode("ascii").split("\t", 2)
-        if stamp != _UNKNOWN and stamps.get(name) == stamp:
+        head = row.rsplit(b"\t", 2)[0]  # name and stamp; one that ends in a tab has none
+        if head in heads and not head.endswith(b"\t"):
             rows.append(row)
-            del stamps[name]
-    changed = sorted((name, stamp) for name, stamp in stamps.items() if is_canonical(name))
+            heads.remove(head)
+    stamps = (head.decode(errors="surrogateescape").rpartition("\t") for head in heads)
+    changed = sorted((name, stamp) for name, _, stamp in stamps if is_canonical(name))
     rows += _extracted(mirror, with_progress(changed, "documents read"))
     rows.sort()  # by name: a tab comes before whatever a longer name goes on with
     return rows, len(changed)
