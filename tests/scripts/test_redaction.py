@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 import zstandard
 
+from pypi_scan.record import decode_record
 from pypi_scan.redaction_check import quoted_secret
 
 from .conftest import SCRIPTS, Shard, last_line, sdist, wheel
@@ -417,8 +418,8 @@ def test_a_planted_token_is_in_no_byte_that_a_scan_leaves(leaky: Shard, worker_p
     assert MARK.search(reason)
 
     before, after = ({record["pypi"]["name"]: record for record in records(output)} for output in (kept, redacted))
-    assert quoted_secret(before["leaky"]["detections"])
-    assert quoted_secret(after["leaky"]["detections"]) is None
+    assert quoted_secret(decode_record(json.dumps(before["leaky"])).detections)
+    assert quoted_secret(decode_record(json.dumps(after["leaky"])).detections) is None
     assert after["clean"] == before["clean"]
     assert {name: value for name, value in after["leaky"].items() if name != "detections"} == {
         name: value for name, value in before["leaky"].items() if name != "detections"
