@@ -103,7 +103,7 @@ def plan_scan(
     ids that are public already. Raises PlanError if a name or pattern matches nothing, no package is left to scan or
     the mirror was never synced.
     """
-    as_of = request.as_of.astimezone(UTC)
+    as_of = request.as_of.astimezone(UTC).replace(microsecond=0)  # what the plan says, so that it can be had again
     try:
         names = _select(mirror.package_names(), request)
     except MirrorError as error:
@@ -113,7 +113,7 @@ def plan_scan(
         draft = _draft(mirror, names, as_of, spool)
         if not draft.entries:
             raise PlanError(
-                f"none of the {len(draft.inputs)} packages asked for had a release to scan as of "
+                f"none of the {len(names)} packages asked for had a release to scan as of "
                 f"{as_of:%Y-%m-%d %H:%M} UTC; check as_of and packages"
             )
         scan_id = _claim_scan_id(scans_dir, as_of, run_id, taken)
@@ -128,7 +128,7 @@ def plan_scan(
         file.writelines(msgspec.json.encode(status) + b"\n" for status in draft.unscannable)
     plan = Plan(
         scan_id=scan_id,
-        as_of=as_of.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        as_of=_iso_8601(as_of),
         run_id=run_id,
         partial=bool(request.packages or request.limit),
         mirror_serial=mirror.serial(),
@@ -238,7 +238,7 @@ def _canonical_pattern(text: str) -> str:
 
 def _claim_scan_id(scans_dir: Path, as_of: datetime, run_id: str, taken: Sequence[str]) -> str:
     """Return the as-of date, with ``-2``, ``-3`` ... where other runs scanned that date already."""
-    date = as_of.strftime("%Y-%m-%d")
+    date = as_of.date().isoformat()
     for number in range(1, 1000):
         scan_id = date if number == 1 else f"{date}-{number}"
         plan_file = scans_dir / scan_id / "plan.json"
@@ -257,8 +257,13 @@ def _checked_file(file: ReleaseFile) -> dict[str, Any]:
         "path": mirror_path(file.url),
         "sha256": check_sha256(file.digests.get("sha256", "")),
         "size": file.size,
-        "upload_time": uploaded_at(file).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "upload_time": _iso_8601(uploaded_at(file)),
     }
+
+
+def _iso_8601(time: datetime) -> str:
+    """Return a time in UTC to the second; ``strftime`` leaves out the zeros of years before 1000."""
+    return time.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _shard_line(name: str, document: PackageDocument, release: Release, files: list[dict[str, Any]]) -> dict[str, Any]:
@@ -290,7 +295,7 @@ def _why_no_release(document: PackageDocument, as_of: datetime) -> str:
         return "no file was ever uploaded"
     if all(file.yanked for file in files):
         return "every file is yanked"
-    return "no release has a version that PEP 440 knows"
+    return "no release that is not yanked has a version that PEP 440 knows"
 
 
 def _write_shards(spool: BinaryIO, entries: list[_Entry], wanted: int | None, directory: Path) -> Iterator[str]:

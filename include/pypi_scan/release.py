@@ -20,23 +20,30 @@ class NotYetPublished(Exception):  # noqa: N818 - an outcome, not an error
 
 
 def latest_release(document: PackageDocument, as_of: datetime) -> Release | None:
-    """Return the newest release with a file uploaded, and not yanked, at `as_of` (an aware datetime).
+    """Return the newest release with a file uploaded by `as_of` (an aware datetime) and not yanked, with those files.
 
     Newest is by PEP 440, a pre-release only where there is nothing else; versions that are not PEP 440 do not count,
-    as for pip. None if the package has no such release. Raises NotYetPublished if its first upload came after `as_of`.
+    as for pip. Spellings of one version (1.0 and 1.0.0) are one release, which has the name that sorts first. None if
+    the package has no such release. Raises NotYetPublished if its first upload came after `as_of`.
+
+    A document tells what was yanked, but not when, and nothing of what was deleted: what was yanked since `as_of`
+    counts as yanked by then, what was deleted since as never uploaded. Every file counts, whatever Python
+    (``requires_python``) or platform it needs: the pip meant here is nobody's in particular.
     """
-    uploads = [uploaded_at(file) for files in document.releases.values() for file in files]
-    if uploads and min(uploads) > as_of:
+    uploaded = {
+        text: [file for file in files if uploaded_at(file) <= as_of] for text, files in document.releases.items()
+    }
+    if any(document.releases.values()) and not any(uploaded.values()):
         raise NotYetPublished(document.info.name)
-    candidates: list[tuple[bool, Version, Release]] = []
-    for text, files in document.releases.items():
-        there = [file for file in files if not file.yanked and uploaded_at(file) <= as_of]
-        version = _parse(text)
-        if there and version is not None:
-            candidates.append((not version.is_prerelease, version, Release(text, there)))
-    if not candidates:
+    releases: dict[Version, Release] = {}
+    for text in sorted(uploaded):
+        there = [file for file in uploaded[text] if not file.yanked]
+        version = _parse(text) if there else None
+        if version is not None:
+            releases.setdefault(version, Release(text, [])).files.extend(there)
+    if not releases:
         return None
-    return max(candidates, key=lambda candidate: candidate[:2])[2]
+    return releases[max(releases, key=lambda version: (not version.is_prerelease, version))]
 
 
 def uploaded_at(file: ReleaseFile) -> datetime:

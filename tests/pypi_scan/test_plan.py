@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,31 @@ def test_as_of_decides_which_release_and_which_packages(planner: MakePlanner) ->
     past = plans.plan(datetime(2025, 6, 1, tzinfo=UTC))
     assert plans.versions(past) == {"history": "1.0"}
     assert plans.inputs(past) == ["history"]
+    assert plans.unscannable(past) == {}
     assert (past.scan_id, past.as_of) == ("2025-06-01", "2025-06-01T00:00:00Z")
+    with pytest.raises(PlanError, match=r"none of the 1 packages asked for .* 2025-06-01 00:00 UTC"):
+        plans.plan(datetime(2025, 6, 1, tzinfo=UTC), packages=("new",))
+
+
+def test_a_plan_is_as_of_the_moment_it_tells(planner: MakePlanner) -> None:
+    half = release_file("history", "2.0", upload_time_iso_8601="2026-11-01T00:00:00.500000Z")
+    releases = {"1.0": [release_file("history")], "2.0": [half]}
+    plans = planner({"history": document("history", releases)})
+    plan = plans.plan(AS_OF + timedelta(seconds=0.9), run="a")
+    again = plans.plan(datetime.fromisoformat(plan.as_of), run="b")
+    assert plans.versions(plan) == plans.versions(again) == {"history": "1.0"}
+    assert plans.versions(plans.plan(AS_OF + timedelta(seconds=1), run="c")) == {"history": "2.0"}
+
+
+def test_absurd_upload_times_are_times_all_the_same(planner: MakePlanner) -> None:
+    first, last = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
+    old = document("old", {"1.0": [release_file("old", upload_time_iso_8601=first)]})
+    never = document("never", {"1.0": [release_file("never", upload_time_iso_8601=last)]})
+    plans = planner({"never": never, "old": old})
+    plan = plans.plan(datetime(999, 1, 1, tzinfo=UTC))
+    assert plans.inputs(plan) == ["old"]
+    assert plans.packages(plan)["old"]["files"][0]["upload_time"] == "0001-01-01T00:00:00Z"
+    assert (plan.scan_id, plan.as_of) == ("0999-01-01", "0999-01-01T00:00:00Z")
 
 
 def test_every_input_package_is_in_a_shard_or_has_a_reason(planner: MakePlanner) -> None:
@@ -116,6 +140,10 @@ def test_every_input_package_is_in_a_shard_or_has_a_reason(planner: MakePlanner)
             "no-releases": document("no-releases", {}),
             "yanked": document("yanked", {"1.0": [release_file("yanked", yanked=True)]}),
             "odd-version": document("odd-version", {"final": [release_file("odd-version", "final")]}),
+            "odd-and-yanked": document(
+                "odd-and-yanked",
+                {"final": [release_file("odd", "final")], "1.0": [release_file("odd", yanked=True)]},
+            ),
             "not-json": b"{",
             "later": document("later", {"1.0": [release_file("later", uploaded="2026-12-01")]}),
         }
@@ -126,10 +154,13 @@ def test_every_input_package_is_in_a_shard_or_has_a_reason(planner: MakePlanner)
         "no-files": "no_release: no file was ever uploaded",
         "no-releases": "no_release: no file was ever uploaded",
         "not-json": "skipped: bad metadata: the mirror's JSON of not-json cannot be read: Input data was truncated",
-        "odd-version": "no_release: no release has a version that PEP 440 knows",
+        "odd-version": "no_release: no release that is not yanked has a version that PEP 440 knows",
+        "odd-and-yanked": "no_release: no release that is not yanked has a version that PEP 440 knows",
         "yanked": "no_release: every file is yanked",
     }
-    assert plans.inputs(plan) == ["good", "no-files", "no-releases", "not-json", "odd-version", "yanked"]
+    assert plans.inputs(plan) == [
+        "good", "no-files", "no-releases", "not-json", "odd-and-yanked", "odd-version", "yanked",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,16 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pypi_scan import mirror as pypi_mirror
+from pypi_scan.plan import plan_scan
+from pypi_scan.scan_request import ScanRequest
 
 from .conftest import Shard, command, last_line, sdist, wheel
 
@@ -136,6 +141,34 @@ def test_what_cannot_be_had_is_recorded(shard: Shard, mirror: Mirror, run: Any, 
     }
     assert sorted(path.name for path in (cache / "web" / "packages").rglob("*.*")) == ["good-1.0.zip"]
     assert not list(cache.rglob("*.part"))
+
+
+def test_a_former_release_that_the_mirror_does_not_hold_is_a_missing_file(
+    shard: Shard, mirror: Mirror, run: Any, tmp_path: Path
+) -> None:
+    for name in ("kept", "pruned"):
+        releases = {}
+        for version, uploaded in (("1.0", "2025-01-01T00:00:00Z"), ("2.0", "2026-01-01T00:00:00Z")):
+            filename = f"{name}-{version}-py3-none-any.whl"
+            (file,) = shard.add(name, {filename: wheel({"x.py": f"x = {version}\n"})})["files"]
+            entry = {"filename": filename, "url": f"/{file['path']}", "digests": {"sha256": file["sha256"]}}
+            releases[version] = [{**entry, "size": file["size"], "upload_time_iso_8601": uploaded}]
+        document = shard.web / "json" / name
+        document.parent.mkdir(exist_ok=True)
+        document.write_text(json.dumps({"info": {"name": name}, "releases": releases}))
+    (shard.web / releases["1.0"][0]["url"].lstrip("/")).unlink()
+    request = ScanRequest(datetime(2025, 6, 1, tzinfo=UTC))
+    plan = plan_scan(pypi_mirror.Mirror(shard.web.parent), request, tmp_path / "scans", "run")
+    planned = tmp_path / "scans" / plan.scan_id / "shards" / "0001.jsonl.zst"
+    cache, output = tmp_path / "cache" / "0001", tmp_path / "output"
+    assert run("prefetch.py", shard=planned, source=mirror.url, cache=cache).returncode == 0
+    assert [(entry["name"], entry["reason"]) for entry in missing(cache)] == [("pruned", "HTTP status 404")]
+    assert run("scan_shard.py", shard=planned, cache=cache, output=output).returncode == 0
+    lines = map(json.loads, (output / "status.jsonl").read_text().splitlines())
+    assert [(line["name"], line["version"], line["status"]) for line in lines] == [
+        ("kept", "1.0", "ok"),
+        ("pruned", "1.0", "missing_file"),
+    ]
 
 
 @pytest.mark.parametrize(
