@@ -20,7 +20,8 @@ from pypi_scan.files import atomic_write_text
 from pypi_scan.names import canonical_name
 
 BATCH_PACKAGES = 3000
-"""With less, making the index page anew after each batch takes most of the time; with more, writing ``todo`` does."""
+"""About where, for a whole PyPI, starting bandersnatch and making the index page for each batch take as long in all as
+writing ``todo`` does: a quarter of an hour each. Fewer take longer by the former, more by the latter."""
 
 
 class FirstSync:
