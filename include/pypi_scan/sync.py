@@ -20,6 +20,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import BinaryIO
 
+from pypi_scan import bootstrap
+from pypi_scan.bootstrap import FirstSync
 from pypi_scan.files import atomic_write_text
 from pypi_scan.gone import GoneError, read_gone, still_or_newly_gone, write_gone
 from pypi_scan.mirror import Mirror, MirrorError
@@ -42,6 +44,14 @@ class SyncError(Exception):
 
 class SyncRunningError(SyncError):
     """Another sync of the same mirror holds the lock."""
+
+
+class IncompleteSyncError(SyncError):
+    """bandersnatch went through its list, and failed with some of it; `outcome` is its log."""
+
+    def __init__(self, message: str, outcome: "BandersnatchLog") -> None:
+        super().__init__(message)
+        self.outcome = outcome
 
 
 @dataclass(frozen=True)
@@ -97,18 +107,22 @@ class BandersnatchLog:
             self.refused.append(message.removeprefix("Refused: "))
 
     def check(self, exit_code: int) -> int:
-        """Return the new serial; raises SyncError with the reasons if the run did not succeed."""
+        """Return the new serial; raises SyncError with the reasons if the run did not succeed.
+
+        That is an IncompleteSyncError if bandersnatch itself believed to have come to its end.
+        """
         if exit_code == 0 and self.serial is not None and not self.errors:
             return self.serial
         reasons = list(dict.fromkeys(self.errors))
         if not reasons:
             reasons = [line for line in self.tail if line.strip()][-1:] or ["no output"]
         more = f" (and {len(reasons) - _MAX_REASONS} more)" if len(reasons) > _MAX_REASONS else ""
-        raise SyncError(
+        message = (
             f"bandersnatch ended with exit code {exit_code} and {len(self.errors)} errors, "
             f"{'no' if self.serial is None else 'a'} new serial: {'; '.join(reasons[:_MAX_REASONS])}{more}. "
             "The mirror keeps its serial; the next sync takes up what is left."
         )
+        raise SyncError(message) if exit_code else IncompleteSyncError(message, self)
 
 
 def bandersnatch_config(settings: Settings) -> configparser.ConfigParser:
@@ -152,6 +166,7 @@ def sync_mirror(settings: Settings) -> SyncResult:
     The result tells what changed since `acknowledge_changes` was last called: changes are told again until then.
     Raises SyncRunningError if another sync runs, SyncError if bandersnatch did not succeed. A run that was killed
     left a todo list, which bandersnatch finishes without asking upstream what is new: then it runs once more.
+    A large first sync goes in batches, and the serial stays at 0 until all of them are done.
     """
     _check_guards()
     mirror = Mirror(settings.mirror_root)
@@ -167,14 +182,21 @@ def sync_mirror(settings: Settings) -> SyncResult:
         except (MirrorError, GoneError) as error:
             raise SyncError(str(error)) from error
         since = _change_mark(settings)
-        resumed = (settings.mirror_root / "todo").exists()
+        first_sync = FirstSync(settings.mirror_root)
+        not_found, refused = 0, 0
+        if not previous_serial and not first_sync.begun() and not first_sync.todo.exists():
+            refused = _begin_first_sync(settings, first_sync, lock)
+        if first_sync.begun():
+            batches = _sync_in_batches(settings, first_sync, lock)
+            not_found, refused = len(batches.not_found), refused + len(batches.refused)
+        resumed = first_sync.todo.exists()
         outcome = _run_bandersnatch(config_file, lock)
         if resumed:
             log.info("an interrupted sync was finished; asking upstream what has changed since")
             finished, outcome = outcome, _run_bandersnatch(config_file, lock)
             outcome.not_found[:0], outcome.refused[:0] = finished.not_found, finished.refused
         serial = mirror.serial()
-        _record_left_out(settings.state_dir / "left-out.txt", serial, outcome)
+        _record_left_out(settings, serial, outcome)
         ended = _filesystem_time_ns(settings.mirror_root / ".sync-ended")
         changed = changed_packages(mirror, since)
         changed = sorted({*changed, *_update_gone(settings, mirror, lock, changed, since, ended)})
@@ -182,9 +204,8 @@ def sync_mirror(settings: Settings) -> SyncResult:
         if changed:
             atomic_write_text(changed_list, "".join(f"{name}\n" for name in changed))
     log.info("mirror serial %d -> %d, %d packages changed", previous_serial, serial, len(changed))
-    return SyncResult(
-        ended, previous_serial, serial, len(changed), changed_list, len(outcome.not_found), len(outcome.refused)
-    )
+    not_found, refused = not_found + len(outcome.not_found), refused + len(outcome.refused)
+    return SyncResult(ended, previous_serial, serial, len(changed), changed_list, not_found, refused)
 
 
 def acknowledge_changes(settings: Settings, ended_ns: int) -> None:
@@ -210,13 +231,63 @@ def _check_guards() -> None:
         )
 
 
-def _record_left_out(path: Path, serial: int, outcome: BandersnatchLog) -> None:
+def _begin_first_sync(settings: Settings, first_sync: FirstSync, lock: BinaryIO) -> int:
+    """Write the lists of a first sync that is too large for one; return how many names were refused by that."""
+    command = [sys.executable, "-m", "pypi_scan.upstream_backlog", str(settings.state_dir / "bandersnatch.conf")]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", pass_fds=(lock.fileno(),))
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SyncError(f"what upstream has could not be asked: {reason}. The next sync asks again.")
+    target_serial, *lines = done.stdout.splitlines()
+    if len(lines) <= bootstrap.BATCH_PACKAGES:
+        return 0
+    outcome = BandersnatchLog()
+    for line in done.stderr.splitlines():
+        outcome.feed(line)
+    _record_left_out(settings, int(target_serial), outcome)
+    packages = dict(line.split() for line in lines)
+    first_sync.begin(0, int(target_serial), {name: int(serial) for name, serial in packages.items()})
+    log.info("%d packages to sync: the first sync goes in batches", len(packages))
+    return len(outcome.refused)
+
+
+def _sync_in_batches(settings: Settings, first_sync: FirstSync, lock: BinaryIO) -> BandersnatchLog:
+    """Go through the batches of a first sync, and leave its end to bandersnatch; return what was left out by that.
+
+    A package that fails does not hold up those after it, unless as many fail as make a batch: then upstream is in
+    trouble. Raises SyncError if a package failed, or bandersnatch: the next sync goes on from there.
+    """
+    total, failures, put_off = BandersnatchLog(), list[str](), 0
+    for left in first_sync.batches():
+        try:
+            outcome = _run_bandersnatch(settings.state_dir / "bandersnatch.conf", lock)
+        except IncompleteSyncError as error:
+            outcome = error.outcome
+            failures.append(str(error))
+            put_off += first_sync.put_off(set(outcome.not_found))
+        _record_left_out(settings, first_sync.target_serial(), outcome)
+        total.not_found += outcome.not_found
+        total.refused += outcome.refused
+        log.info("first sync: %d batches are left, %d packages failed", left, put_off)
+        if put_off >= bootstrap.BATCH_PACKAGES:
+            break
+    if failures:
+        raise SyncError(
+            f"{put_off} packages failed in {len(failures)} of the first sync's batches; the next sync tries them "
+            f"again, after what is left. The first such batch: {failures[0]}"
+        )
+    first_sync.end()
+    return total
+
+
+def _record_left_out(settings: Settings, serial: int, outcome: BandersnatchLog) -> None:
     """Log what a sync left out, and add it to the file that keeps account of it."""
     left_out = [f"no JSON document: {name!r}" for name in outcome.not_found]
     left_out += [f"refused: {reason}" for reason in outcome.refused]
     for reason in left_out:
         log.warning("left out, %s", reason)
     if left_out:
+        path = settings.state_dir / "left-out.txt"
         with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(f"{serial}\t{reason}\n" for reason in left_out)
 

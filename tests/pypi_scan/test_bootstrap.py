@@ -1,0 +1,287 @@
+"""First syncs that are too large for one list, by the real bandersnatch from the demo's upstream server."""
+
+import hashlib
+import itertools
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+
+from demo.static_server import Response
+from demo.upstream import UpstreamServer
+from demo.upstream.recipes import Distribution, Release
+from demo.upstream.tree import FIRST_SERIAL, Tree, new_document
+from pypi_scan import bootstrap
+from pypi_scan.bootstrap import FirstSync
+from pypi_scan.mirror import Mirror
+from pypi_scan.settings import Settings
+from pypi_scan.sync import SyncError, sync_mirror
+
+UPLOADED = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class Upstream(UpstreamServer):
+    """An upstream of generated packages, and the mirror that is to be made of it.
+
+    It keeps the names whose documents were asked for, and the sizes that bandersnatch's list had then; `on_document`
+    hears of each name.
+    """
+
+    on_document: Callable[[str], None] = staticmethod(lambda name: None)
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "upstream")
+        self.tree = Tree(directory / "upstream" / "web")
+        self.mirror = Mirror(directory / "mirror")
+        self.todo = directory / "mirror" / "todo"
+        self.state = directory / "state"
+        self.asked: list[str] = []
+        self.todo_bytes: list[int] = []
+
+    def answer(self, path: str) -> Response:
+        if path.startswith("/pypi/"):
+            name = path.split("/")[2]
+            self.asked.append(name)
+            self.todo_bytes.append(self.todo.stat().st_size if self.todo.exists() else 0)
+            self.on_document(name)
+        return super().answer(path)
+
+    def publish(self, name: str) -> int:
+        """Publish a package, or another release of it, with one tiny file; return its serial."""
+        serials, serial = self.tree.serials(), self.tree.last_serial() + 1
+        self.tree.write_index(serials | {name: self._publish(name, serial)}, serial)
+        return serial
+
+    def generate(self, packages: int) -> list[str]:
+        """Publish packages by number; return their canonical names."""
+        numbers = range(FIRST_SERIAL, FIRST_SERIAL + packages)
+        serials = {
+            f"Pkg.{number:05}": self._publish(f"Pkg.{number:05}", serial) for number, serial in enumerate(numbers)
+        }
+        self.tree.write_index(serials, numbers[-1])
+        return [f"pkg-{number:05}" for number in range(packages)]
+
+    def _publish(self, name: str, serial: int) -> int:
+        document = new_document(name, serial)
+        version = str(serial)
+        file = Distribution(f"{name}-{version}.tar.gz", f"{name} {version}".encode(), "sdist", "source", None)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode()
+        self.tree.add_release(document, Release(version, UPLOADED, metadata, (file,)))
+        self.tree.write_document(name, document)
+        return serial
+
+    def sync(self) -> int:
+        """Sync and return the serial that was reached, if the result tells all packages of the mirror as changed."""
+        unused = {"mirror_source": "unused", "cdn_bucket": "unused", "cdn_public_url": "unused"}
+        settings = Settings(
+            mirror_root=self.mirror.root,
+            state_dir=self.state,
+            scans_dir=self.state.parent / "scans",
+            upstream_url=self.url,
+            **unused,
+        )
+        result = sync_mirror(settings)
+        assert result.changed_list.read_text().splitlines() == self.mirror.package_names()
+        assert result.serial == self.mirror.serial()
+        return result.serial
+
+    def left_out(self) -> list[str]:
+        return (self.state / "left-out.txt").read_text().splitlines()
+
+    def mirrored_files(self) -> int:
+        """Return how many release files the mirror has; an interrupted or refused download leaves a dot file too."""
+        return len(list((self.mirror.web / "packages").rglob("[!.]*.tar.gz")))
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Iterator[Upstream]:
+    with Upstream(tmp_path) as server:
+        yield server
+
+
+def batches_of(packages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "BATCH_PACKAGES", packages)
+
+
+def kill_at(upstream: Upstream, killed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill bandersnatch with SIGKILL when it first asks for the document of this package."""
+    runs: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def noting_popen(*args: object, **options: object) -> subprocess.Popen[str]:
+        runs.append(popen(*args, **options))
+        return runs[-1]
+
+    def kill(name: str) -> None:
+        if name == killed:
+            monkeypatch.undo()
+            os.kill(runs[-1].pid, signal.SIGKILL)
+
+    monkeypatch.setattr(subprocess, "Popen", noting_popen)
+    monkeypatch.setattr(upstream, "on_document", kill)
+
+
+@pytest.mark.parametrize("batch", [50, pytest.param(500, marks=pytest.mark.world)], ids=["500", "5000 packages"])
+def test_a_first_sync_is_linear_and_survives_kill_9(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    batches_of(batch, monkeypatch)
+    with Upstream(tmp_path / "small") as small:
+        small.generate(batch)
+        small.sync()
+
+    names = upstream.generate(10 * batch)
+    killed = int(4.5 * batch)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(upstream, names[killed], patch)
+        with pytest.raises(SyncError, match="exit code -9"):
+            upstream.sync()
+    assert upstream.mirror.serial() == 0
+    assert killed < len(upstream.asked) <= killed + 3  # the three workers have one in hand each
+    last = upstream.publish("Late.Comer")  # not in the lists, which were made before
+
+    assert upstream.sync() == last
+    assert upstream.mirror.package_names() == ["late-comer", *names]
+    assert upstream.mirrored_files() == 10 * batch + 1
+    assert len(upstream.asked) <= 10 * batch + 1 + 3  # again only what was in hand
+    assert sum(upstream.todo_bytes) < 1.5 * 10 * sum(small.todo_bytes)  # all packages in one list: about 100 times
+    assert {path.name for path in upstream.mirror.root.iterdir() if path.is_dir()} == {"web"}
+    assert not upstream.todo.exists()
+
+
+def test_the_mirror_is_the_same_as_by_a_sync_at_once(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(mirror: Mirror, url: str) -> dict[str, str]:
+        files = [mirror.root / "status", *(path for path in mirror.web.rglob("*") if path.is_file())]
+        return {
+            str(path.relative_to(mirror.root)): hashlib.sha256(path.read_bytes().replace(url.encode(), b"")).hexdigest()
+            for path in files
+            if path.name != "last-modified"
+        }
+
+    upstream.generate(25)
+    upstream.sync()
+    batches_of(10, monkeypatch)
+    with Upstream(tmp_path / "batches") as other:
+        other.generate(25)
+        other.sync()
+        assert content(other.mirror, other.url) == content(upstream.mirror, upstream.url)
+
+
+def test_what_fails_holds_up_nothing_else_is_told_and_is_tried_again(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches_of(10, monkeypatch)
+    names = upstream.generate(35)
+    upstream.faults["/pypi/pkg-00003/json"] = HTTPStatus.SERVICE_UNAVAILABLE
+    upstream.faults["/pypi/pkg-00005/json"] = HTTPStatus.NOT_FOUND
+    upstream.faults["/pypi/pkg-00025/json"] = HTTPStatus.NOT_FOUND
+    tampered = upstream.tree.read_document("pkg-00017")["urls"][0]["url"].partition("packages/")[2]
+    good = (upstream.tree.root / "packages" / tampered).read_bytes()
+    (upstream.tree.root / "packages" / tampered).write_bytes(b"tampered with")
+    left_out = [f"{upstream.tree.last_serial()}\tno JSON document: 'pkg-000{n}'" for n in ("05", "25")]
+
+    with pytest.raises(SyncError, match=r"2 packages failed in 2 of .*Error syncing package: pkg-00003"):
+        upstream.sync()
+    assert upstream.mirror.serial() == 0
+    assert upstream.mirrored_files() == 31
+    assert upstream.left_out() == left_out
+
+    upstream.asked.clear()
+    with pytest.raises(SyncError, match="2 packages failed in 1 of"):
+        upstream.sync()
+    assert upstream.asked == ["pkg-00003", "pkg-00017"]
+
+    upstream.faults.pop("/pypi/pkg-00003/json")
+    (upstream.tree.root / "packages" / tampered).write_bytes(good)
+    upstream.asked.clear()
+    assert upstream.sync() == upstream.tree.last_serial()
+    assert upstream.asked == ["pkg-00003", "pkg-00017"]
+    assert upstream.mirror.package_names() == [name for name in names if name not in ("pkg-00005", "pkg-00025")]
+    assert upstream.left_out() == left_out
+
+
+def test_an_upstream_in_trouble_is_not_asked_for_everything(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches_of(10, monkeypatch)
+    names = upstream.generate(35)
+    upstream.faults.update({f"/pypi/{name}/json": HTTPStatus.BAD_GATEWAY for name in names[10:]})
+    with pytest.raises(SyncError, match=r"10 packages failed in 1 of .*Error syncing package: pkg-00010"):
+        upstream.sync()
+    assert sorted(upstream.asked) == names[:20]
+    upstream.faults.clear()
+    assert upstream.sync() == upstream.tree.last_serial()
+    assert sorted(upstream.asked[20:]) == names[10:]  # the ten that failed after the others
+    assert sorted(upstream.asked[-10:]) == names[10:20]
+
+
+def test_an_upstream_that_is_down_at_the_start_leaves_nothing_begun(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches_of(10, monkeypatch)
+    upstream.generate(11)
+    upstream.faults["/simple"] = HTTPStatus.BAD_GATEWAY
+    with pytest.raises(SyncError, match=r"what upstream has could not be asked: .*502"):
+        upstream.sync()
+    upstream.faults.clear()
+    assert upstream.sync() == upstream.tree.last_serial()
+
+
+def test_a_name_that_is_a_path_or_would_be_a_line_of_a_list_is_refused(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches_of(10, monkeypatch)
+    names = upstream.generate(11)
+    serial = upstream.tree.last_serial()
+    hostile = {"../../outside": serial, "a 1\nb": serial, "a b": serial}
+    upstream.tree.write_index(upstream.tree.serials() | hostile, serial)
+    assert upstream.sync() == serial
+    assert upstream.mirror.package_names() == names
+    assert [line.partition(":")[0] for line in upstream.left_out()] == [f"{serial}\trefused"] * 3
+
+
+class PowerCutError(Exception):
+    """The control host dies."""
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3], ids=["first batch", "second batch", "end"])
+def test_a_host_that_dies_between_two_lists_loses_and_repeats_nothing(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    batches_of(10, monkeypatch)
+    names = upstream.generate(15)
+    rename, turns = Path.replace, itertools.count(1)
+
+    def dying(path: Path, target: Path) -> Path:
+        renamed = rename(path, target)
+        if target == upstream.todo and next(turns) == turn:
+            raise PowerCutError
+        return renamed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying)
+        with pytest.raises(PowerCutError):
+            upstream.sync()
+    assert upstream.mirror.serial() == 0
+    assert upstream.sync() == upstream.tree.last_serial()
+    assert sorted(upstream.asked) == names
+
+
+def test_lists_that_were_not_finished_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches_of(2, monkeypatch)
+    first_sync = FirstSync(tmp_path)
+    first_sync.begin(0, 9, {"c": 3, "A": 1, "b": 9})
+    (tmp_path / "first-sync" / "end").unlink()
+    assert not first_sync.begun()
+    first_sync.begin(0, 7, {"d": 7})
+    assert first_sync.begun()
+    assert first_sync.target_serial() == 7
+    todo = [first_sync.todo.read_text() for _ in first_sync.batches()]
+    assert todo == ["0\nd 7\n"]
