@@ -15,11 +15,11 @@ WORKER := .venv-worker/.ready
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop
-	@.venv/bin/python -m demo run
+demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop (WORKERS=2)
+	@.venv/bin/python -m demo run $(if $(WORKERS),--workers '$(WORKERS)')
 
 serve: $(CONTROL) $(WORKER) ## The same, and leave it running with the Airflow UI to click in
-	@.venv/bin/python -m demo serve
+	@.venv/bin/python -m demo serve $(if $(WORKERS),--workers '$(WORKERS)')
 
 test: $(CONTROL) $(WORKER) ## Unit and integration tests (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest $(ARGS)

@@ -5,12 +5,15 @@ Monthly, on demand (the form below), or as a backfill for dates in the past. The
 was the latest at **as_of**: the param if given, else the run's logical date, else now.
 
 1. `plan` chooses the releases and divides them into shards of about equal cost;
-2. `prepare` ships the programs and the aura_dataset of the plan to the worker and checks it;
-3. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
-   shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
+2. `prepare` ships the programs and the aura_dataset of the plan to every worker and checks it;
+3. each shard, mapped: `prefetch` waits for a worker with room and fetches the files to its SSD, `scan` there, `collect`
+   the results, `evict` the files. While one shard is scanned the next is fetched;
 4. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
    last;
-5. `cleanup` frees the worker, also after a failure.
+5. `cleanup` frees the workers, also after a failure.
+
+**Workers** are the SSH connections that the Variable `pypi_workers` lists; it may be edited while a scan runs. The
+shards of a worker that is lost go on by themselves on another one.
 
 **If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
 with it: the shard's `prefetch`, `prepare` and everything downstream.
@@ -31,6 +34,7 @@ from msgspec.structs import asdict
 from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
+from pypi_scan.fleet_file import open_fleet
 from pypi_scan.index import load_index, published_scan_ids, write_index
 from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.mirror import Mirror
@@ -45,11 +49,8 @@ from pypi_scan.settings import Settings
 from pypi_scan.signing import SigningError
 from pypi_scan.torrent import TORRENT
 from signing_connection import signing_key_from_connection
-from worker_jobs.job_operator import PrefetchOperator, ScanOperator
-from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
-
-PREFETCH_SECONDS = 36 * 3600  # most of it may be waiting for room while other shards are scanned
-SCAN_SECONDS = 24 * 3600
+from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator
+from worker_jobs.tasks import cleanup_workers, evict_shard, prepare_workers
 
 PARAMS = {
     "as_of": Param(
@@ -128,30 +129,31 @@ def global_scan() -> None:
 
     @task
     def list_shards(scan_id: str) -> list[str]:
-        return read_plan(Settings.load().scans_dir / scan_id).shards
+        scan_dir = Settings.load().scans_dir / scan_id
+        shards = read_plan(scan_dir).shards
+        with open_fleet(scan_dir) as fleet:
+            fleet.set_shards(dict.fromkeys(shards, 1.0))
+        return shards
 
     @task
     def prepare(scan_id: str) -> dict[str, Any]:
-        return prepare_worker(Settings.load(), scan_id)
+        return prepare_workers(Settings.load(), scan_id)
 
     @task_group(group_id="shards")
     def scan_one(scan_id: str, shard: str) -> None:
         named: dict[str, Any] = {"map_index_template": "shard {{ task.op_kwargs.shard }}"}
-        job: dict[str, Any] = {"scan_id": scan_id, "shard": shard, "map_index_template": "shard {{ task.shard }}"}
+        step: dict[str, Any] = {"scan_id": scan_id, "shard": shard, "map_index_template": "shard {{ task.shard }}"}
 
-        prefetch = PrefetchOperator(task_id="prefetch", pool="worker_prefetch", time_limit=PREFETCH_SECONDS, **job)
-        scan = ScanOperator(task_id="scan", pool="worker_scan", time_limit=SCAN_SECONDS, **job)
-
-        @task(**named)
-        def collect(scan_id: str, shard: str) -> dict[str, Any]:
-            return asdict(collect_results(Settings.load(), scan_id, shard))
+        prefetch = PrefetchOperator(task_id="prefetch", pool="worker_prefetch", **step)
+        scan = ScanOperator(task_id="scan", **step)
+        collect = CollectOperator(task_id="collect", pool="collect", **step)
 
         @task(**named)
         def evict(scan_id: str, shard: str) -> None:
             evict_shard(Settings.load(), scan_id, shard)
 
         evicted = evict(scan_id=scan_id, shard=shard).as_teardown(setups=prefetch)
-        prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evicted
+        prefetch >> scan >> collect >> evicted
 
     @task
     def editions(scan_id: str) -> None:
@@ -186,7 +188,7 @@ def global_scan() -> None:
 
     @task
     def cleanup(scan_id: str) -> None:
-        cleanup_worker(Settings.load(), scan_id)
+        cleanup_workers(Settings.load(), scan_id)
 
     scan_id = plan()["scan_id"]
     ready = prepare(scan_id)

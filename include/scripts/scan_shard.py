@@ -7,6 +7,7 @@ where it was when it is started again. The results appear in OUTPUT at the end, 
 """
 
 import argparse
+import contextlib
 import functools
 import gc
 import logging
@@ -313,6 +314,12 @@ def _arguments() -> argparse.Namespace:
         metavar="FILE",
         help="64 hexadecimal digits: quote no secrets, only hashes of them made with this key (default: quote them)",
     )
+    parser.add_argument(
+        "--turn",
+        type=Path,
+        metavar="DIR",
+        help="wait until no other scan that was given the same DIR runs (default: no wait)",
+    )
     parser.add_argument("--stock", action="store_true", help="run Aura as it is, several times slower")
     return parser.parse_args()
 
@@ -320,7 +327,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = _arguments()
     output: Path = arguments.output.absolute()
-    with program.alone(output):
+    with program.alone(output), program.alone(arguments.turn) if arguments.turn else contextlib.nullcontext():
         scan_shard(arguments, output)
 
 

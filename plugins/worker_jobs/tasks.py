@@ -1,18 +1,31 @@
-"""What the control host does on a worker directly: prepare it, take results from it, free its disk."""
+"""What the control host does on workers directly: prepare them, take results from them, free their disks."""
 
+import fcntl
 import logging
 import shutil
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from pypi_scan.accept import ShardSummary, accept_results
 from pypi_scan.datasets.layout import AURA_DATASET
+from pypi_scan.fleet import Capacity
+from pypi_scan.fleet_file import open_fleet
 from pypi_scan.redaction_key import redaction_key
 from pypi_scan.results import RESULT_FILES, ResultsError
 from pypi_scan.settings import Settings
-from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
+from worker_jobs.worker import (
+    Worker,
+    WorkerError,
+    WorkerUnreachableError,
+    check_ids,
+    listed_workers,
+    worker_session,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +45,71 @@ class WorkerReport(msgspec.Struct):
     isolation: str
 
 
-def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
+def prepare_workers(settings: Settings, scan_id: str) -> dict[str, Any]:
+    """Prepare every listed worker for a scan, and return the reports of those that can be used, by name.
+
+    Those that cannot are left out. Raises WorkerError if none can.
+    """
+    with _preparing(settings, scan_id) as scan_dir:
+        listed = listed_workers()
+        reports = {}
+        for name in listed:
+            if report := _admit(settings, scan_id, name):
+                reports[name] = msgspec.structs.asdict(report)
+        with open_fleet(scan_dir) as fleet:
+            fleet.drain_all_but(listed)
+            reasons = [fleet.workers[name].left_out for name in listed]
+        if not reports:
+            raise WorkerError(f"no worker can be used: {'; '.join(filter(None, reasons))}")
+        return reports
+
+
+def update_workers(settings: Settings, scan_id: str, listed: Sequence[str] = ()) -> None:
+    """Take in the workers that were listed since, and drain those that are listed no more; by default as of now."""
+    with _preparing(settings, scan_id) as scan_dir:
+        names = listed or listed_workers()
+        with open_fleet(scan_dir) as fleet:
+            new = [name for name in names if name not in fleet.workers or fleet.workers[name].drained]
+        for name in new:
+            _admit(settings, scan_id, name)
+        with open_fleet(scan_dir) as fleet:
+            fleet.drain_all_but(names)
+
+
+@contextmanager
+def _preparing(settings: Settings, scan_id: str) -> Iterator[Path]:
+    """Yield the directory of a scan; one task at a time prepares workers for it."""
+    check_ids(scan_id)
+    scan_dir = settings.scans_dir / scan_id
+    with (scan_dir / ".prepare.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with open_fleet(scan_dir) as fleet:
+            fleet.places = settings.prefetch_ahead + 1
+        yield scan_dir
+
+
+def _admit(settings: Settings, scan_id: str, name: str) -> WorkerReport | None:
+    """Prepare a worker and let it have shards; one that cannot be used is left out."""
+    scan_dir = settings.scans_dir / scan_id
+    try:
+        worker = Worker.from_connection(name)
+        report = prepare_worker(settings, scan_id, worker)
+    except (WorkerError, AirflowNotFoundException) as error:
+        log.warning("worker %s is left out: %s", name, error)
+        with open_fleet(scan_dir) as fleet:
+            fleet.leave_out(name, str(error))
+        return None
+    with open_fleet(scan_dir) as fleet:
+        fleet.admit(name, Capacity(worker.cores or report.cores, worker.weight))
+    return report
+
+
+def prepare_worker(settings: Settings, scan_id: str, worker: Worker) -> WorkerReport:
     """Ship the scripts, the scan's aura_dataset and the redaction key to the worker, check it, and return its report.
 
     Raises WorkerError if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError
     if the key is damaged.
     """
-    check_ids(scan_id)
-    worker = Worker.from_connection(settings.worker_conn_id)
     scripts, dataset = worker.scripts_dir(scan_id), worker.dataset_dir(scan_id)
     with worker_session(worker) as session:
         session.make_dir(scripts)
@@ -66,16 +136,15 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
     except msgspec.MsgspecError:
         raise WorkerError(f"worker {worker.conn_id}: check_worker.py said {output[:200]!r}, not its report") from None
     log.info("worker %s is ready: %s", worker.conn_id, report)
-    return {"worker": worker.conn_id, **msgspec.structs.asdict(report)}
+    return report
 
 
-def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
-    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/``, checked and ready to be packed.
+def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker) -> ShardSummary:
+    """Copy a shard's results from its worker to ``<scans_dir>/<scan_id>/results/<shard>/``, ready to be packed.
 
     Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
     """
     check_ids(scan_id, shard)
-    worker = Worker.from_connection(settings.worker_conn_id)
     scan_dir = settings.scans_dir / scan_id
     incoming, target = scan_dir / "incoming" / shard, scan_dir / "results" / shard
     shutil.rmtree(incoming, ignore_errors=True)
@@ -99,16 +168,37 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
 
 
 def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
-    """Remove the prefetched files of a shard from the worker's disk."""
+    """Remove the prefetched files of a shard from the workers that had it; one that cannot be reached is passed over.
+
+    Raises WorkerError if a worker answers, but does not remove them.
+    """
     check_ids(scan_id, shard)
-    worker = Worker.from_connection(settings.worker_conn_id)
-    with worker_session(worker) as session:
-        session.remove(worker.cache_dir(scan_id, shard))
+    scan_dir = settings.scans_dir / scan_id
+    with open_fleet(scan_dir) as fleet:
+        state = fleet.shards[shard]
+    for name in filter(None, (*state.failed_on, state.worker)):
+        worker = Worker.from_connection(name)
+        _remove(worker, worker.cache_dir(scan_id, shard))
+    with open_fleet(scan_dir) as fleet:
+        fleet.done(shard)
 
 
-def cleanup_worker(settings: Settings, scan_id: str) -> None:
-    """Remove everything of a scan from the worker's disk."""
+def cleanup_workers(settings: Settings, scan_id: str) -> None:
+    """Remove everything of a scan from the disks of its workers; one that cannot be reached is passed over.
+
+    Raises WorkerError if a worker answers, but does not remove it.
+    """
     check_ids(scan_id)
-    worker = Worker.from_connection(settings.worker_conn_id)
-    with worker_session(worker) as session:
-        session.remove(worker.scan_dir(scan_id))
+    with open_fleet(settings.scans_dir / scan_id) as fleet:
+        names = list(fleet.workers)
+    for name in names:
+        worker = Worker.from_connection(name)
+        _remove(worker, worker.scan_dir(scan_id))
+
+
+def _remove(worker: Worker, directory: PurePosixPath) -> None:
+    try:
+        with worker_session(worker) as session:
+            session.remove(directory)
+    except WorkerUnreachableError as error:
+        log.warning("%s; it still has %s on its disk", error, directory)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from demo.airflow_client import DAGS, AirflowClient
-from demo.airflow_services import PROJECT, airflow
+from demo.airflow_services import airflow
 from demo.world import World, world
 
 RUN_SECONDS = 600.0
@@ -47,7 +47,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         world(root, real_packages=False) as here,
         airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow,
     ):
-        flow.client.import_pools(PROJECT / "include" / "pools.json")
         running = Live(here, flow.client)
         # First and alone: statistics that change would start dataset_regeneration, and there is no mirror yet.
         flow.client.unpause("download_stats")
