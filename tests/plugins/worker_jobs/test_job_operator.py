@@ -1,10 +1,13 @@
 """Jobs on a worker from end to end: the operator submits, the trigger follows, the operator takes the outcome."""
 
 import asyncio
+import contextlib
 import fcntl
 import itertools
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -264,6 +267,39 @@ def test_killing_a_task_ends_its_job(
     submit(operator, context)
     wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
     operator.on_kill()
+    wait_for(lambda: not processes_with(str(work_dir)))
+
+
+@pytest.mark.usefixtures("not_its_turn")
+@pytest.mark.parametrize("left", ["nothing", "the number of another process", "an orphan"])
+def test_a_job_that_was_killed_is_noticed(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path, left: str
+) -> None:
+    deferred = submit(make(ScanOperator, scanned), context)
+    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
+    pid_file = jobs(work_dir)[0] / "pid"
+    group = int(pid_file.read_text())
+    os.kill(group, signal.SIGKILL)  # the shell that would have written the exit code
+    if left != "an orphan":
+        os.killpg(group, signal.SIGKILL)
+    if left == "the number of another process":
+        pid_file.write_text(str(os.getpgid(0)))
+    event = follow(deferred)
+    assert (event["exit_code"], event["status"]) == (None, "error")
+    with pytest.raises(WorkerUnreachableError, match="the job is gone: it was killed, or its machine has restarted"):
+        make(ScanOperator, scanned).execute_complete(context, event)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("not_its_turn")
+def test_a_deferred_task_that_a_person_clears_ends_its_job(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
+) -> None:
+    deferred = submit(make(ScanOperator, scanned), context)
+    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
+    path, arguments = deferred.trigger.serialize()
+    asyncio.run(import_string(path)(**arguments).on_kill())
     wait_for(lambda: not processes_with(str(work_dir)))
 
 
