@@ -15,7 +15,7 @@ import msgspec
 
 from pypi_scan.files import atomic_write
 from pypi_scan.frames import cut_into_frames
-from pypi_scan.package_detections import PACKAGE_DETECTIONS, Parts, join
+from pypi_scan.package_detections import PackageDetection, Parts, join
 from pypi_scan.record import Detection
 from pypi_scan.record_store import RecordKeys, RecordStore
 from pypi_scan.results import (
@@ -51,8 +51,15 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=400)] | None = None
 
 
+class _PackageDetection(Detection, frozen=True):
+    """A detection in such a line."""
+
+    type: PackageDetection
+    score: Annotated[int, msgspec.Meta(gt=-(2**53), lt=2**53)]
+
+
 _description_decoder = msgspec.json.Decoder(_Description)
-_detection_decoder = msgspec.json.Decoder(Detection)
+_detection_decoder = msgspec.json.Decoder(_PackageDetection)
 
 
 def add_known(packages: Mapping[str, ShardPackage], directory: Path, keys: RecordKeys, store: RecordStore) -> None:
@@ -90,13 +97,12 @@ def _read_descriptions(path: Path, known: list[ShardPackage]) -> Iterator[tuple[
                 raise ResultsError(f"{path.name}: no whole line about {package.name!r}: {line[:200]!r}")
             try:
                 description = _description_decoder.decode(line)
-                kinds = {_detection_decoder.decode(raw).type for raw in description.detections or ()}
+                for raw in description.detections or ():
+                    _detection_decoder.decode(raw)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise ResultsError(f"{path.name}: not what is asked: {error}: {line[:200]!r}") from None
             if description.name != package.name:
                 raise ResultsError(f"{path.name}: {description.name!r:.80} in place of {package.name!r}")
-            if not kinds.issubset(PACKAGE_DETECTIONS):
-                raise ResultsError(f"{path.name}: {package.name!r} has detections that are not of the package")
             if (description.detections is None) != (description.reason is not None):
                 raise ResultsError(f"{path.name}: {package.name!r} has either detections or a reason")
             yield package, description

@@ -4,11 +4,12 @@ These detections change every month for nearly every package, the others only wi
 record store keeps records without them, and a scan puts them together again: ``join(split(line)).line == line``.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-PACKAGE_DETECTIONS = ("PackageInformation", "Typosquatting")
+PackageDetection = Literal["PackageInformation", "Typosquatting"]
+_TYPES: tuple[str, ...] = get_args(PackageDetection)
 
 
 class NotSeparableError(ValueError):
@@ -47,8 +48,8 @@ def split(line: bytes) -> Parts:
     try:
         record = _record_decoder.decode(line)
         detections = _detections(record)
-        package_detections = [raw for one, raw in detections if one.type in PACKAGE_DETECTIONS]
-        kept = [(one, raw) for one, raw in detections if one.type not in PACKAGE_DETECTIONS]
+        package_detections = [raw for one, raw in detections if one.type in _TYPES]
+        kept = [(one, raw) for one, raw in detections if one.type not in _TYPES]
         parts = Parts(_with_detections(record, kept).line, package_detections)
         whole = join(parts).line
     except (msgspec.MsgspecError, KeyError) as error:

@@ -110,8 +110,9 @@ class RecordStore:
                 else:
                     yield key, kept
             if damaged:
-                log.warning("%d records in %s are damaged and removed: their packages are scanned again",
-                            len(damaged), self._path)  # fmt: skip
+                log.warning(
+                    "%s: damaged records are removed: %d; the packages are scanned again", self._path, len(damaged)
+                )
                 self.remove(damaged)
 
     def put(self, entries: Iterable[tuple[bytes, KeptRecord]]) -> None:

@@ -69,17 +69,17 @@ DATASETS = {"pypi_stats.json": "a" * 64, "reverse_dependencies.json": "b" * 64}
 class Results:
     """The results of one shard in the making, as the worker writes them; `write` puts them into `directory`.
 
-    Each package has a detection in its code, and one that says how often it is downloaded: `downloads` times. Change
-    what the attributes hold to tell a lie.
+    Each package has a detection in its code and, if `downloads` are given, one that says how many they are. Change what
+    the attributes hold to tell a lie.
     """
 
-    def __init__(self, shard: Path, directory: Path, downloads: int = 1) -> None:
+    def __init__(self, shard: Path, directory: Path, downloads: int | None = None) -> None:
         self.directory = directory
         self.shard = shard
         every = _read_zst(shard)
         packages = [package for package in every if not package.get("known")]
         self.known: list[dict[str, Any]] = [
-            {"name": package["name"], "detections": [_popularity(package["name"], downloads)]}
+            {"name": package["name"], "detections": _popularity(package["name"], downloads)}
             for package in every
             if package.get("known")
         ]
@@ -95,7 +95,7 @@ class Results:
                 "cpu_seconds": 1.25,
                 "peak_memory_bytes": 2**27,
                 "bytes": sum(file["size"] for file in package["files"]),
-                "detections": 2,
+                "detections": 1 if downloads is None else 2,
                 "score": 10,
                 "files": [{key: file[key] for key in ("path", "sha256", "size")} for file in package["files"]],
             }
@@ -104,10 +104,10 @@ class Results:
         self.records = [
             {
                 "detections": sorted(
-                    [_detection(package["files"][0]["path"]), _popularity(package["name"], downloads)], key=_json_line
+                    [_detection(package["files"][0]["path"]), *_popularity(package["name"], downloads)], key=_json_line
                 ),
                 "imported_modules": ["os"],
-                "tags": ["file_access", "package_info", "taint_sink"],
+                "tags": ["file_access", *([] if downloads is None else ["package_info"]), "taint_sink"],
                 "metadata": {"uri_input": {"package": package["name"], "package_name": package["name"]}},
                 "score": 10,
                 "name": f"mirror://{package['name']}",
@@ -146,13 +146,18 @@ class Results:
 
     def accept_written(self, scanner: Scanner = SCANNER) -> ShardSummary:
         """Have the control host accept what was written."""
-        with RecordStore(self.directory.parents[2] / "records.sqlite", NOW) as store:
+        with open_store(self.directory.parents[2]) as store:
             return accept_results(self.shard, self.directory, scanner, store)
 
     def write_records(self, *frames: bytes) -> None:
         """Write lines as the records, each of `frames` in a frame of its own."""
         compressor = zstandard.ZstdCompressor(level=17, write_checksum=True)
         (self.directory / "records.jsonl.zst").write_bytes(b"".join(map(compressor.compress, frames)))
+
+
+def open_store(scans_dir: Path, now: datetime = NOW) -> RecordStore:
+    """The record store of the scans in a directory."""
+    return RecordStore(scans_dir / "records.sqlite", now)
 
 
 def _detection(path: str) -> dict[str, Any]:
@@ -173,9 +178,9 @@ def _detection(path: str) -> dict[str, Any]:
     }
 
 
-def _popularity(name: str, downloads: int) -> dict[str, Any]:
-    """What Aura says of the package, not of its code."""
-    return {
+def _popularity(name: str, downloads: int | None) -> list[dict[str, Any]]:
+    """What Aura says of the package, not of its code: nothing if `downloads` are not known."""
+    about = {
         "type": "PackageInformation",
         "slug": "packageinformation",
         "severity": "unknown",
@@ -185,6 +190,7 @@ def _popularity(name: str, downloads: int) -> dict[str, Any]:
         "tags": ["package_info"],
         "extra": {"score": {"downloads": downloads}, "reverse_dependencies": []},
     }
+    return [] if downloads is None else [about]
 
 
 def _json_line(value: object) -> bytes:
@@ -200,7 +206,7 @@ class Scan:
     plan: Plan
     division: Division
 
-    def results(self, shard: str, downloads: int = 1) -> Results:
+    def results(self, shard: str, downloads: int | None = None) -> Results:
         """Honest results of a shard, not written yet."""
         return Results(self.directory / "shards" / f"{shard}.jsonl.zst", self.directory / "results" / shard, downloads)
 
