@@ -76,7 +76,8 @@ class ShardOperator(SSHRemoteJobOperator):
         if "reason" in event:
             raise WorkerError(event["reason"])
         if "listed" in event:
-            update_workers(Settings.load(), self.scan_id, event["listed"])
+            timeout = context["params"]["package_timeout"]
+            update_workers(Settings.load(), self.scan_id, timeout, event["listed"])
             self._wait_for_worker()
         self.log.info("shard %s is on worker %s", self.shard, event["worker"])
         return self._go_on(context)
@@ -203,7 +204,7 @@ class PrefetchOperator(ShardOperator):
     def execute(self, context: Context) -> Any:
         """Begin with the workers that are listed now."""
         check_ids(self.scan_id, self.shard)
-        update_workers(Settings.load(), self.scan_id)
+        update_workers(Settings.load(), self.scan_id, context["params"]["package_timeout"])
         self._wait_for_worker()
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import msgspec
 from airflow.sdk.exceptions import AirflowNotFoundException
+from msgspec.structs import asdict
 
 from pypi_scan.accept import ShardSummary, accept_results
 from pypi_scan.datasets.layout import AURA_DATASET
+from pypi_scan.divide import read_division
 from pypi_scan.fleet import Capacity
 from pypi_scan.fleet_file import open_fleet
+from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import redaction_key
-from pypi_scan.results import RESULT_FILES, ResultsError
+from pypi_scan.results import RESULT_FILES, ResultsError, Scanner, difference
 from pypi_scan.settings import Settings
 from worker_jobs.worker import (
     Worker,
@@ -45,33 +48,35 @@ class WorkerReport(msgspec.Struct):
     isolation: str
 
 
-def prepare_workers(settings: Settings, scan_id: str) -> dict[str, Any]:
-    """Prepare every listed worker for a scan, and return the reports of those that can be used, by name.
+def prepare_workers(settings: Settings, scan_id: str, package_timeout: int) -> dict[str, Any]:
+    """Prepare every listed worker for scans in which a package may take `package_timeout` seconds.
 
-    Those that cannot are left out. Raises WorkerError if none can.
+    Returns ``{"workers": {name: what check_worker.py says}, "scanner": what all of them scan with}``. Those that cannot
+    be used are left out. Raises WorkerError if none can.
     """
     with _preparing(settings, scan_id) as scan_dir:
         listed = listed_workers()
-        reports = {}
+        reports, scanner = {}, None
         for name in listed:
-            if report := _admit(settings, scan_id, name):
-                reports[name] = msgspec.structs.asdict(report)
+            if prepared := _admit(settings, scan_id, name, package_timeout, scanner):
+                report, scanner = prepared
+                reports[name] = asdict(report)
         with open_fleet(scan_dir) as fleet:
             fleet.drain_all_but(listed)
             reasons = [fleet.workers[name].left_out for name in listed]
-        if not reports:
+        if scanner is None:
             raise WorkerError(f"no worker can be used: {'; '.join(filter(None, reasons))}")
-        return reports
+        return {"workers": reports, "scanner": asdict(scanner)}
 
 
-def update_workers(settings: Settings, scan_id: str, listed: Sequence[str] = ()) -> None:
+def update_workers(settings: Settings, scan_id: str, package_timeout: int, listed: Sequence[str] = ()) -> None:
     """Take in the workers that were listed since, and drain those that are listed no more; by default as of now."""
     with _preparing(settings, scan_id) as scan_dir:
         names = listed or listed_workers()
         with open_fleet(scan_dir) as fleet:
             new = [name for name in names if name not in fleet.workers or fleet.workers[name].drained]
         for name in new:
-            _admit(settings, scan_id, name)
+            _admit(settings, scan_id, name, package_timeout, read_division(scan_dir).scanner)
         with open_fleet(scan_dir) as fleet:
             fleet.drain_all_but(names)
 
@@ -88,12 +93,16 @@ def _preparing(settings: Settings, scan_id: str) -> Iterator[Path]:
         yield scan_dir
 
 
-def _admit(settings: Settings, scan_id: str, name: str) -> WorkerReport | None:
-    """Prepare a worker and let it have shards; one that cannot be used is left out."""
+def _admit(
+    settings: Settings, scan_id: str, name: str, package_timeout: int, wanted: Scanner | None
+) -> tuple[WorkerReport, Scanner] | None:
+    """Prepare a worker and let it have shards; one that cannot be used, or has another scanner, is left out."""
     scan_dir = settings.scans_dir / scan_id
     try:
         worker = Worker.from_connection(name)
-        report = prepare_worker(settings, scan_id, worker)
+        report, scanner = prepare_worker(settings, scan_id, worker, package_timeout)
+        if wanted and scanner != wanted:
+            raise WorkerError(f"worker {name} has another scanner than the others: {difference(wanted, scanner)}")
     except (WorkerError, AirflowNotFoundException) as error:
         log.warning("worker %s is left out: %s", name, error)
         with open_fleet(scan_dir) as fleet:
@@ -101,14 +110,17 @@ def _admit(settings: Settings, scan_id: str, name: str) -> WorkerReport | None:
         return None
     with open_fleet(scan_dir) as fleet:
         fleet.admit(name, Capacity(worker.cores or report.cores, worker.weight))
-    return report
+    return report, scanner
 
 
-def prepare_worker(settings: Settings, scan_id: str, worker: Worker) -> WorkerReport:
-    """Ship the scripts, the scan's aura_dataset and the redaction key to the worker, check it, and return its report.
+def prepare_worker(
+    settings: Settings, scan_id: str, worker: Worker, package_timeout: int
+) -> tuple[WorkerReport, Scanner]:
+    """Ship the scripts, the scan's aura_dataset and the redaction key to the worker; return what it says of itself.
 
-    Raises WorkerError if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError
-    if the key is damaged.
+    That is its report, and the scanner of scans in which a package may take `package_timeout` seconds. Raises
+    WorkerError if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError if the
+    key is damaged.
     """
     scripts, dataset = worker.scripts_dir(scan_id), worker.dataset_dir(scan_id)
     with worker_session(worker) as session:
@@ -128,6 +140,10 @@ def prepare_worker(settings: Settings, scan_id: str, worker: Worker) -> WorkerRe
             session.run(["chmod", "600", "--", key])
         options = [f"--requirements={scripts / 'requirements.txt'}", f"--min-free-gb={_MIN_FREE_GB}"]
         output = session.run([worker.python, scripts / "check_worker.py", *options], timeout=120.0)
+        limits = [f"--timeout={package_timeout}"]
+        if not settings.keep_secrets:
+            limits.append(f"--redaction-key={worker.redaction_key(scan_id)}")
+        described = session.run([worker.python, scripts / "describe_scanner.py", *limits], timeout=120.0)
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
     if others := set(scans) - {scan_id}:
         log.warning("the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others))
@@ -135,8 +151,14 @@ def prepare_worker(settings: Settings, scan_id: str, worker: Worker) -> WorkerRe
         report = msgspec.json.decode(output, type=WorkerReport)
     except msgspec.MsgspecError:
         raise WorkerError(f"worker {worker.conn_id}: check_worker.py said {output[:200]!r}, not its report") from None
-    log.info("worker %s is ready: %s", worker.conn_id, report)
-    return report
+    try:
+        scanner = msgspec.json.decode(described, type=Scanner)
+    except msgspec.MsgspecError:
+        raise WorkerError(
+            f"worker {worker.conn_id}: describe_scanner.py said {described[:200]!r}, not what it scans with"
+        ) from None
+    log.info("worker %s is ready: %s, %s", worker.conn_id, report, scanner)
+    return report, scanner
 
 
 def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker) -> ShardSummary:
@@ -153,9 +175,14 @@ def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker
         with worker_session(worker) as session:
             for name in RESULT_FILES:
                 session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
-        summary = accept_results(
-            scan_dir / "shards" / f"{shard}.jsonl.zst", incoming, keep_secrets=settings.keep_secrets
-        )
+        with RecordStore.in_directory(settings.state_dir) as store:
+            summary = accept_results(
+                scan_dir / "shards" / f"{shard}.jsonl.zst",
+                incoming,
+                read_division(scan_dir).scanner,
+                store,
+                keep_secrets=settings.keep_secrets,
+            )
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)

@@ -22,7 +22,9 @@ from demo.processes import free_port
 from pypi_scan.accept import accept_results
 from pypi_scan.fleet import Capacity, FleetShard
 from pypi_scan.fleet_file import open_fleet
-from pypi_scan.results import RESULT_FILES
+from pypi_scan.record_store import RecordStore
+from pypi_scan.redaction_key import REDACTION_KEY
+from pypi_scan.results import RESULT_FILES, read_scanner
 from pypi_scan.settings import Settings
 from worker_jobs import claim_trigger, job_operator
 from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator, ShardOperator
@@ -48,7 +50,7 @@ def worker(worker: Worker, scanned: Scanned) -> Worker:
     shutil.copytree(PROJECT / "include" / "scripts", scripts, ignore=ignored)
     key = Path(worker.redaction_key(scanned.scan_id))
     key.parent.mkdir()
-    key.write_text("0f" * 32)
+    shutil.copy(scanned.scans_dir.parent / REDACTION_KEY, key)
     return worker
 
 
@@ -58,7 +60,7 @@ def context() -> dict[str, Any]:
     xcom: dict[str, Any] = {}
     ti = SimpleNamespace(dag_id="global_scan", task_id="shards.scan", run_id="manual__1", try_number=1, xcom=xcom)
     ti.xcom_push = lambda key, value: xcom.update({key: value})
-    return {"ti": ti, "params": {"package_timeout": 60}}
+    return {"ti": ti, "params": {"package_timeout": 900}}
 
 
 def make(kind: type[ShardOperator], scanned: Scanned, **arguments: Any) -> ShardOperator:
@@ -134,10 +136,12 @@ def test_prefetch_and_scan(
     state = fleet_of(settings, scanned).shards[scanned.shard]
     assert (state.worker, state.fetched, state.scanned, state.scans) == (CONN_ID, True, True, [CONN_ID])
     results = on_worker / "results" / scanned.shard
-    assert accept_results(settings.scans_dir / scanned.scan_id / "shards" / shard, results).by_status == {"ok": 2}
+    with RecordStore.in_directory(settings.state_dir) as store:
+        planned = settings.scans_dir / scanned.scan_id / "shards" / shard
+        assert accept_results(planned, results, read_scanner(results), store).by_status == {"ok": 2}
     assert {path.name for path in results.iterdir()} >= set(RESULT_FILES)
     scanner = json.loads((results / "scanner.json").read_text())
-    assert (scanner["settings"]["timeout"], scanner["settings"]["secrets"]) == (60, "redacted")
+    assert (scanner["settings"]["timeout"], scanner["settings"]["secrets"]) == (900, "redacted")
     assert jobs(work_dir) == []
     assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}
 

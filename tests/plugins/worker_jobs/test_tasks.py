@@ -13,6 +13,7 @@ import pytest
 from demo.processes import free_port
 from pypi_scan.fleet import Capacity
 from pypi_scan.fleet_file import open_fleet
+from pypi_scan.redaction_key import REDACTION_KEY
 from pypi_scan.results import RESULT_FILES
 from pypi_scan.settings import Settings
 from worker_jobs import tasks
@@ -29,6 +30,7 @@ from worker_jobs.worker import Worker, WorkerError
 from .conftest import CONN_ID, PROJECT, Connect, Scanned, fleet_of, place
 
 SCAN_ID = "2026-01-01"
+TIMEOUT = 900  # seconds a package
 AURA_DATASET = {"reverse_dependencies.json": b"{}", "pypi_stats.json": b""}
 
 
@@ -60,10 +62,12 @@ def test_prepare(
     of_another_scan.parent.mkdir(parents=True)
     of_another_scan.touch()
 
-    report = prepare_worker(settings, SCAN_ID, worker)
+    report, scanner = prepare_worker(settings, SCAN_ID, worker, TIMEOUT)
 
     assert report.python.startswith("3.11.")
     assert report.aura == "2.1"
+    assert (scanner.scanner, scanner.version) == ("aura-security", "2.1")
+    assert (scanner.settings["timeout"], scanner.settings["secrets"]) == (900, "redacted")
     assert min(report.cores, report.memory_bytes, report.free_bytes) > 0
     assert of_another_scan.exists()  # it may be under way
     assert "also holds the scans ['2025-01-01']" in caplog.text
@@ -78,8 +82,8 @@ def test_prepare_ships_the_redaction_key_for_the_eyes_of_the_scan_alone(
     worker: Worker, settings: Settings, work_dir: Path
 ) -> None:
     (settings.scans_dir / SCAN_ID).mkdir()
-    prepare_workers(settings, SCAN_ID)
-    prepare_workers(settings, SCAN_ID)  # as when the task is cleared
+    prepare_workers(settings, SCAN_ID, TIMEOUT)
+    prepare_workers(settings, SCAN_ID, TIMEOUT)  # as when the task is cleared
     kept = settings.state_dir / "redaction.key"
     shipped = Path(worker.redaction_key(SCAN_ID))
     assert shipped.read_text() == kept.read_text()
@@ -93,13 +97,13 @@ def test_prepare_ships_no_key_where_secrets_are_kept(
     worker: Worker, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYPI_SCAN_KEEP_SECRETS", "true")
-    prepare_worker(Settings.load(), SCAN_ID, worker)
+    prepare_worker(Settings.load(), SCAN_ID, worker, TIMEOUT)
     assert not Path(worker.redaction_key(SCAN_ID)).exists()
     assert not (settings.state_dir / "redaction.key").exists()
 
 
 def test_prepare_without_an_aura_dataset(worker: Worker, settings: Settings, work_dir: Path) -> None:
-    prepare_worker(settings, SCAN_ID, worker)
+    prepare_worker(settings, SCAN_ID, worker, TIMEOUT)
     assert not list((work_dir / "scans" / SCAN_ID / "aura_dataset").iterdir())
 
 
@@ -110,7 +114,7 @@ def test_a_scanner_environment_that_is_not_the_pinned_one(
     subprocess.run([worker_python, "-m", "venv", "--without-pip", empty], check=True)
     worker = connect(extra={"python": str(empty / "bin" / "python")})
     with pytest.raises(WorkerError) as error:
-        prepare_worker(settings, SCAN_ID, worker)
+        prepare_worker(settings, SCAN_ID, worker, TIMEOUT)
     message = str(error.value)
     assert message.startswith(f"worker {CONN_ID}: the scanner environment is not the pinned one (")
     assert "aura-security is not installed" in message
@@ -120,13 +124,13 @@ def test_a_scanner_environment_that_is_not_the_pinned_one(
 def test_a_python_of_another_version(connect: Connect, settings: Settings) -> None:
     worker = connect(extra={"python": str(PROJECT / ".venv" / "bin" / "python")})
     with pytest.raises(WorkerError, match=r"this is Python 3\.12\.\d+; the scanner environment needs 3\.11"):
-        prepare_worker(settings, SCAN_ID, worker)
+        prepare_worker(settings, SCAN_ID, worker, TIMEOUT)
 
 
 def test_a_python_that_is_not_there(connect: Connect, settings: Settings) -> None:
     worker = connect(extra={"python": "/nowhere/python"})
     with pytest.raises(WorkerError, match=r"/nowhere/python: No such file or directory \(exit code 127\)"):
-        prepare_worker(settings, SCAN_ID, worker)
+        prepare_worker(settings, SCAN_ID, worker, TIMEOUT)
 
 
 @pytest.mark.parametrize("said", ["", "[]", "null", '{"python": "3.11"}', '{"worker": "another", "cores": "many"}'])
@@ -136,7 +140,7 @@ def test_a_worker_that_does_not_say_what_it_is(connect: Connect, settings: Setti
     liar.chmod(0o755)
     worker = connect(extra={"python": str(liar)})
     with pytest.raises(WorkerError, match="not its report"):
-        prepare_worker(settings, SCAN_ID, worker)
+        prepare_worker(settings, SCAN_ID, worker, TIMEOUT)
 
 
 @pytest.fixture
@@ -249,8 +253,9 @@ def test_a_worker_that_cannot_be_used_is_left_out(
 ) -> None:
     connect(conn_id="gone", port=free_port())
     monkeypatch.setenv("AIRFLOW_VAR_PYPI_WORKERS", f"gone, {CONN_ID},not_a_connection")
-    reports = prepare_workers(settings, scanned.scan_id)
-    assert reports.keys() == {CONN_ID}
+    prepared = prepare_workers(settings, scanned.scan_id, TIMEOUT)
+    assert prepared["workers"].keys() == {CONN_ID}
+    assert prepared["scanner"]["settings"]["timeout"] == TIMEOUT
     workers = fleet_of(settings, scanned).workers
     assert "cannot be reached" in workers["gone"].left_out
     assert "not_a_connection" in workers["not_a_connection"].left_out
@@ -258,23 +263,35 @@ def test_a_worker_that_cannot_be_used_is_left_out(
     assert workers[CONN_ID].capacity == Capacity(2)
     monkeypatch.setenv("AIRFLOW_VAR_PYPI_WORKERS", "gone")
     with pytest.raises(WorkerError, match="no worker can be used: worker gone cannot be reached"):
-        prepare_workers(settings, scanned.scan_id)
+        prepare_workers(settings, scanned.scan_id, TIMEOUT)
 
 
 def test_workers_are_added_and_drained_in_mid_scan(
     settings: Settings, worker: Worker, scanned: Scanned, connect: Connect, tmp_path: Path, work_dir: Path
 ) -> None:
+    settings.state_dir.mkdir()
+    shutil.copy(scanned.scans_dir.parent / REDACTION_KEY, settings.state_dir)
     second = connect(conn_id="second", extra={"work_dir": str(tmp_path / "second"), "weight": 0.5, "cores": None})
-    update_workers(settings, scanned.scan_id, ["second"])
+    update_workers(settings, scanned.scan_id, TIMEOUT, ["second"])
     workers = fleet_of(settings, scanned).workers
     assert (workers[CONN_ID].drained, workers["second"].usable) == (True, True)
     assert workers["second"].capacity.weight == 0.5
     assert Path(second.scripts_dir(scanned.scan_id), "scan_shard.py").exists()
     shutil.rmtree(tmp_path / "second")
-    update_workers(settings, scanned.scan_id, ["second", CONN_ID])
+    update_workers(settings, scanned.scan_id, TIMEOUT, ["second", CONN_ID])
     assert fleet_of(settings, scanned).workers[CONN_ID].usable
     assert Path(worker.scripts_dir(scanned.scan_id), "scan_shard.py").exists()  # it may be another machine now
     assert not (tmp_path / "second").exists()  # nothing is done where nothing has changed
+
+
+def test_a_worker_with_another_scanner_is_left_out(
+    settings: Settings, worker: Worker, scanned: Scanned, connect: Connect, tmp_path: Path
+) -> None:
+    connect(conn_id="second", extra={"work_dir": str(tmp_path / "second")})
+    update_workers(settings, scanned.scan_id, TIMEOUT + 1, ["second", CONN_ID])
+    left_out = fleet_of(settings, scanned).workers["second"].left_out
+    assert "has another scanner than the others: " in left_out
+    assert "timeout is 900.0 and 901.0" in left_out
 
 
 @pytest.mark.parametrize(("scan_id", "shard"), [("", "0001"), ("..", "0001"), ("2026-01-01", ".."), (None, None)])
