@@ -24,7 +24,7 @@ Packages that time out, crash the scanner or have damaged archives do not fail a
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task, task_group
+from airflow.sdk import Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec.structs import asdict
 
@@ -44,6 +44,7 @@ from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
 from pypi_scan.signing import SigningError
 from pypi_scan.torrent import TORRENT
+from scan_timetable import ScanTimetable
 from signing_connection import signing_key_from_connection
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
@@ -95,7 +96,7 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
+    schedule=ScanTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
