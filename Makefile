@@ -10,7 +10,7 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets bench-pack clean
+.PHONY: help demo serve test backfill-check lint format lock setup bench-scan bench-datasets bench-pack clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ serve: $(CONTROL) $(WORKER) ## The same, and leave it running with the Airflow U
 
 test: $(CONTROL) $(WORKER) ## Unit and integration tests (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest $(ARGS)
+
+backfill-check: $(CONTROL) $(WORKER) ## Scan the twelve months of a year as a backfill in the small world
+	@BACKFILL_MONTHS=12 .venv/bin/python -m pytest tests/dags/test_backfill.py $(ARGS)
 
 lint: $(CONTROL) $(WORKER) ## Style, types, and that generated files are current
 	@.venv/bin/ruff check .

@@ -21,14 +21,15 @@ with it: the shard's `prefetch`, `prepare` and everything downstream.
 Packages that time out, crash the scanner or have damaged archives do not fail a shard: they are in
 `packages.jsonl.zst` with the reason.
 
-**Backfill**: `airflow backfill create --dag-id global_scan --from-date 2026-01-01 --to-date 2026-06-01
---max-active-runs 1`
+**Backfill**: `airflow backfill create --dag-id global_scan --from-date 2026-01-01 --to-date 2026-06-02
+--max-active-runs 1`, or in the web UI, without `as_of`: each run has its own date. A run whose dataset is public is
+skipped when it is cleared.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task, task_group
+from airflow.sdk import Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec import convert
 from msgspec.structs import asdict
@@ -38,11 +39,11 @@ from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.divide import divide_scan
 from pypi_scan.fleet_file import open_fleet
-from pypi_scan.index import load_index, published_scan_ids, write_index
+from pypi_scan.index import is_published, load_index, published_scan_ids, write_index
 from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import pack_editions, pack_scan
-from pypi_scan.plan import PlanError, plan_scan
+from pypi_scan.plan import PlanError, plan_scan, planned_scan_ids
 from pypi_scan.previous_scan import fetch_previous_scan
 from pypi_scan.public_key import AnotherKeyError, check_public_key, publish_public_key
 from pypi_scan.publish import publish_directory
@@ -53,6 +54,7 @@ from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
 from pypi_scan.signing import SigningError
 from pypi_scan.torrent import TORRENT
+from scan_timetable import ScanTimetable
 from signing_connection import signing_key_from_connection
 from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_workers, evict_shard, prepare_workers
@@ -108,7 +110,7 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
+    schedule=ScanTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
@@ -117,7 +119,7 @@ PARAMS = {
     doc_md=__doc__,
 )
 def global_scan() -> None:
-    @task(multiple_outputs=True)
+    @task(multiple_outputs=True, max_active_tis_per_dag=1)  # of runs that overlap, each claims another scan id
     def plan(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
         settings = Settings.load()
         published: list[str] = []
@@ -126,7 +128,14 @@ def global_scan() -> None:
                 cdn = cdn_from_connection(settings)
                 check_public_key(cdn, signing_key_from_connection(settings).public_key)
                 published = published_scan_ids(cdn)
-            request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
+                for scan_id in planned_scan_ids(settings.scans_dir, dag_run.run_id):
+                    if is_published(cdn, scan_id):
+                        raise AirflowSkipException(
+                            f"this run has published scan {scan_id}, which never changes; to scan that date once more, "
+                            "trigger the DAG with `as_of`"
+                        )
+            backfill = dag_run.run_type == "backfill"
+            request = scan_request(params, dag_run.logical_date, datetime.now(UTC), backfill=backfill)
             made = plan_scan(
                 Mirror(settings.mirror_root),
                 request,
@@ -189,7 +198,7 @@ def global_scan() -> None:
             previous = fetch_previous_scan(cdn_from_connection(settings), settings.scans_dir, scan_id)
         return asdict(pack_scan(scan_dir, settings.cdn_public_url, key=key, previous=previous).counts)
 
-    @task
+    @task(max_active_tis_per_dag=1)  # else of two runs, the index of one would lack the other's scan
     def publish(scan_id: str, *, params: dict[str, Any]) -> Any:
         if not params["publish"]:
             raise AirflowSkipException("the run was asked not to publish; the dataset stays on the control host")

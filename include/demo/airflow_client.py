@@ -73,9 +73,9 @@ class AirflowClient:
         """Let a DAG run on its schedule."""
         self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, logical_date: str | None = None) -> str:
         """Start a run by hand and return its id."""
-        body = {"logical_date": None, "conf": conf or {}}
+        body = {"logical_date": logical_date, "conf": conf or {}}
         return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
-"""The small world with a real Airflow in it, started once for all end-to-end tests."""
+"""The small world with a real Airflow in it: one for all end-to-end tests, and one for those that need their own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -40,9 +42,9 @@ class Live:
         raise AssertionError("no sync announced a change")
 
 
-@pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    root = tmp_path_factory.mktemp("world")
+@contextmanager
+def live_world(root: Path) -> Iterator[Live]:
+    """Start a world below `root`, and Airflow in it with every DAG unpaused."""
     with (
         world(root, real_packages=False) as here,
         airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow,
@@ -53,4 +55,17 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         running.run("download_stats")
         for dag_id in DAGS:
             flow.client.unpause(dag_id)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live_world(tmp_path_factory.mktemp("world")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A world for the tests of one module, with nothing published before them."""
+    with live_world(tmp_path_factory.mktemp("world")) as running:
         yield running

@@ -120,7 +120,7 @@ def test_schedules(bag):
         "download_stats": "CronTriggerTimetable",
         "pypi_sync": "CronTriggerTimetable",
         "dataset_regeneration": "AssetTriggeredTimetable",
-        "global_scan": "CronTriggerTimetable",
+        "global_scan": "ScanTimetable",
     }
 
 
