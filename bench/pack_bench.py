@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ import msgspec
 import zstandard
 
 from pypi_scan.accept import accept_results
+from pypi_scan.divide import Division, ShardPlan
 from pypi_scan.plan import Plan
+from pypi_scan.record_store import RecordStore
+from pypi_scan.results import Scanner
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "bench" / "results" / "pack.json"
 SHARDS = 40
-_FRAME = 8 * 1024 * 1024
+_BLOCK = 128  # packages
 _RECORD = 40_000  # bytes, roughly
 _MODULES = ["os", "re", "sys", "json", "typing", "logging", "subprocess", "collections.abc", "numpy", "requests"]
+_SCANNER = Scanner("aura-security", "2.1", "3.11.9", {"secrets": "redacted"})
 _PROGRAMS = {
     "editions": "import sys, pathlib; from pypi_scan.pack import pack_editions; "
     "pack_editions(pathlib.Path(sys.argv[1]))",
@@ -101,52 +106,61 @@ def run(command: list[str], work: Path) -> measure.Measured:
 def make_scan(scan: Path, total: int) -> int:
     """Write the plan and accepted results of a scan with `total` bytes of records; return how many there are."""
     (scan / "shards").mkdir(parents=True)
-    each = total // SHARDS // _RECORD
-    names = [f"package-{number:07}" for number in range(each * SHARDS)]
-    shards = [f"{number:04}" for number in range(1, SHARDS + 1)]
+    names = [f"package-{number:07}" for number in range(total // _RECORD)]
+    blocks = list(enumerate(batched(names, _BLOCK)))
     plan = Plan(
-        scan_id=scan.name, as_of="2026-11-01T00:00:00Z", run_id="bench", partial=False, mirror_serial=1, shards=shards,
+        scan_id=scan.name, as_of="2026-11-01T00:00:00Z", run_id="bench", partial=False, mirror_serial=1,
         input=len(names), planned=len(names), files=len(names), bytes=0,
     )  # fmt: skip
     (scan / "plan.json").write_bytes(msgspec.json.encode(plan))
+    parts = [blocks[at::SHARDS] for at in range(SHARDS)]
+    shards = [
+        ShardPlan(f"{number:04}", 0.0, sum(len(names) for _, names in part), 0, 0)
+        for number, part in enumerate(parts, start=1)
+    ]
+    division = Division(_SCANNER, shards, 0.0, len(names), 0, 0)
+    (scan / "division.json").write_bytes(msgspec.json.encode(division))
     (scan / "input_packages.txt").write_text("".join(f"{name}\n" for name in names), encoding="ascii")
     (scan / "unscannable.jsonl").write_bytes(b"")
     with ProcessPoolExecutor(2) as pool:
-        return sum(pool.map(make_shard, [scan] * SHARDS, shards, [names[at::SHARDS] for at in range(SHARDS)]))
+        return sum(pool.map(make_shard, [scan] * SHARDS, division.shard_ids, parts))
 
 
-def make_shard(scan: Path, shard: str, names: list[str]) -> int:
+def make_shard(scan: Path, shard: str, blocks: list[tuple[int, tuple[str, ...]]]) -> int:
     """Write a shard and its accepted results; return the bytes of its records."""
     chance = random.Random(shard)  # noqa: S311 - the same bytes every time
     results = scan / "results" / shard
     results.mkdir(parents=True)
-    entries = []
-    for name in names:
-        path = f"packages/ab/cd/{chance.randbytes(30).hex()}/{name}-1.0-py3-none-any.whl"
-        file = {"path": path, "sha256": chance.randbytes(32).hex(), "size": 1, "upload_time": "2026-01-01T00:00:00Z"}
-        entries.append({"name": name, "version": "1.0", "files": [file]})
-    with zstandard.open(scan / "shards" / f"{shard}.jsonl.zst", "wb") as file:
-        file.write(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
-    size, lines, frame = 0, [], 0
-    with (results / "records.jsonl.zst").open("wb") as file, (results / "status.jsonl").open("wb") as statuses:
-        for entry in entries:
-            record = make_record(entry, chance)
-            lines.append(msgspec.json.encode(record, order="sorted") + b"\n")
-            frame += len(lines[-1])
-            status = {
-                "name": entry["name"], "version": "1.0", "status": "ok", "reason": None, "record": True,
-                "detections": len(record["detections"]), "score": record["score"],
-            }  # fmt: skip
-            statuses.write(msgspec.json.encode(status) + b"\n")
-            if frame >= _FRAME or entry is entries[-1]:
-                file.write(zstandard.ZstdCompressor(level=3, write_checksum=True).compress(b"".join(lines)))
-                size, lines, frame = size + frame, [], 0
+    size = 0
+    with (
+        zstandard.open(scan / "shards" / f"{shard}.jsonl.zst", "wb") as lines,
+        (results / "records.jsonl.zst").open("wb") as frames,
+        (results / "status.jsonl").open("wb") as statuses,
+    ):
+        for block, names in blocks:
+            records = []
+            for name in names:
+                path = f"packages/ab/cd/{chance.randbytes(30).hex()}/{name}-1.0-py3-none-any.whl"
+                digest = chance.randbytes(32).hex()
+                file = {"path": path, "sha256": digest, "size": 1, "upload_time": "2026-01-01T00:00:00Z"}
+                entry = {"name": name, "version": "1.0", "files": [file]}
+                lines.write(msgspec.json.encode({**entry, "json": {}, "block": block, "cost": 1.0}) + b"\n")
+                record = make_record(entry, chance)
+                records.append(msgspec.json.encode(record, order="sorted") + b"\n")
+                status = {
+                    "name": name, "version": "1.0", "status": "ok", "reason": None, "record": True,
+                    "detections": len(record["detections"]), "score": record["score"],
+                }  # fmt: skip
+                statuses.write(msgspec.json.encode(status) + b"\n")
+            size += sum(map(len, records))
+            frames.write(zstandard.ZstdCompressor(level=3, write_checksum=True).compress(b"".join(records)))
+    (results / "known.jsonl").write_bytes(b"")
     (results / "joblog.txt").write_text(
         "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n", encoding="ascii"
     )
-    scanner = {"scanner": "aura-security", "version": "2.1", "python": "3.11.9", "settings": {"secrets": "redacted"}}
-    (results / "scanner.json").write_bytes(msgspec.json.encode(scanner))
-    accept_results(scan / "shards" / f"{shard}.jsonl.zst", results)
+    (results / "scanner.json").write_bytes(msgspec.json.encode(_SCANNER))
+    with RecordStore.in_directory(scan.parent) as store:
+        accept_results(scan / "shards" / f"{shard}.jsonl.zst", results, _SCANNER, store)
     return size
 
 

@@ -15,9 +15,9 @@ TIMEOUT = 1200.0  # seconds a package; what is not done by then is given up
 FILES = {1: 0.42, 2: 0.50, 5: 0.04, 15: 0.025, 40: 0.013, 90: 0.002}  # files of a latest release: share of the packages
 MEDIAN_BYTES, SIGMA_BYTES, MOST_BYTES = 14_000, 2.1, 1_500_000_000  # of a file without compiled code, log-normal
 COMPILED = 15  # times as large is a file of a release with five files or more
-SLOPE, EXPONENT = 3.0e-4, 0.62  # median CPU seconds, of the bytes that differ between files
-SIGMA_SMALL, SIGMA_A_FACTOR = 0.65, 0.3  # log-normal: up to a megabyte, and more for each factor e above
-SIGMA_MOST = 1.7
+SLOPE, EXPONENT = 1.3e-4, 0.7  # median CPU seconds, of the bytes that differ between files
+SIGMA_SMALL, SIGMA_A_FACTOR = 0.6, 0.37  # log-normal: up to a megabyte, and more for each factor e above
+SIGMA_MOST = 1.8
 CHEAPEST = 0.03  # CPU seconds
 # Of the packages, a month after their last scan.
 NEW, CHANGED = 0.025, 0.10

@@ -4,13 +4,14 @@
 Monthly, on demand (the form below), or as a backfill for dates in the past. The scan takes each package's release that
 was the latest at **as_of**: the param if given, else the run's logical date, else now.
 
-1. `plan` chooses the releases and divides them into shards of about equal cost;
+1. `plan` chooses the releases;
 2. `prepare` ships the programs and the aura_dataset of the plan to the worker and checks it;
-3. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
+3. `divide` looks up which releases this scanner has scanned before, and makes shards of about equal cost;
+4. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
    shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
-4. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
+5. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
    last;
-5. `cleanup` frees the worker, also after a failure.
+6. `cleanup` frees the worker, also after a failure.
 
 **If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
 with it: the shard's `prefetch`, `prepare` and everything downstream.
@@ -26,19 +27,23 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from msgspec import convert
 from msgspec.structs import asdict
 
 from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
+from pypi_scan.divide import divide_scan
 from pypi_scan.index import load_index, published_scan_ids, write_index
 from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import pack_editions, pack_scan
-from pypi_scan.plan import PlanError, plan_scan, read_plan
+from pypi_scan.plan import PlanError, plan_scan
 from pypi_scan.previous_scan import fetch_previous_scan
 from pypi_scan.public_key import AnotherKeyError, check_public_key, publish_public_key
 from pypi_scan.publish import publish_directory
+from pypi_scan.record_store import RecordStore
+from pypi_scan.results import Scanner
 from pypi_scan.scan_request import RequestError, scan_request
 from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
@@ -90,6 +95,13 @@ PARAMS = {
         title="Timeout of a package (seconds)",
         description="A package whose scan takes longer is given up, with the status `timeout`.",
     ),
+    "mode": Param(
+        "reuse",
+        enum=["reuse", "full"],
+        title="Mode",
+        description="`reuse`: take the records of releases that this scanner has scanned before. `full`: scan every "
+        "package. Both give the same dataset.",
+    ),
     "publish": Param(True, type="boolean", title="Publish", description="Put the dataset on the CDN and in its index."),
 }
 
@@ -126,13 +138,22 @@ def global_scan() -> None:
             raise AirflowFailException(str(error)) from error  # trying again would not help
         return asdict(made)
 
-    @task
-    def list_shards(scan_id: str) -> list[str]:
-        return read_plan(Settings.load().scans_dir / scan_id).shards
+    @task(multiple_outputs=True)
+    def prepare(scan_id: str, *, params: dict[str, Any]) -> dict[str, Any]:
+        return prepare_worker(Settings.load(), scan_id, params["package_timeout"])
 
     @task
-    def prepare(scan_id: str) -> dict[str, Any]:
-        return prepare_worker(Settings.load(), scan_id)
+    def divide(scan_id: str, scanner: dict[str, Any], *, params: dict[str, Any]) -> list[str]:
+        settings = Settings.load()
+        with RecordStore.in_directory(settings.state_dir) as store:
+            division = divide_scan(
+                settings.scans_dir / scan_id,
+                convert(scanner, Scanner),
+                records=store if params["mode"] == "reuse" else None,
+                shards=params["shards"],
+            )
+            store.prune(settings.keep_records_days)
+        return division.shard_ids
 
     @task_group(group_id="shards")
     def scan_one(scan_id: str, shard: str) -> None:
@@ -190,9 +211,8 @@ def global_scan() -> None:
 
     scan_id = plan()["scan_id"]
     ready = prepare(scan_id)
-    shards = scan_one.partial(scan_id=scan_id).expand(shard=list_shards(scan_id))
+    shards = scan_one.partial(scan_id=scan_id).expand(shard=divide(scan_id, ready["scanner"]))
 
-    ready >> shards
     shards.get_child_by_label("collect") >> editions(scan_id) >> pack(scan_id) >> publish(scan_id)
     shards.get_child_by_label("evict") >> cleanup(scan_id).as_teardown(setups=ready)
 

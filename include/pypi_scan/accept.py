@@ -1,26 +1,42 @@
 """Accepting a shard: its results are checked, and made ready to be packed while other shards are still being scanned.
 
-What packing needs beside the checked results is written into their directory: ``frames.json``, ``rejected.jsonl`` and
-the parts of the editions. A record that is rejected leaves its frame, and its package's status says so.
+Records that were kept are added first and checked with the others, and new ones are kept for the next scan. What
+packing needs beside the checked results is written into their directory: ``frames.json``, ``rejected.jsonl`` and the
+parts of the editions. A record that is rejected leaves its frame, and its package's status says so.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-import zstandard
 
 from pypi_scan.editions.parts import writing_parts
 from pypi_scan.files import atomic_write
-from pypi_scan.results import RECORDS, STATUSES, CheckedResults, Frame, check_results, read_frames, read_statuses
+from pypi_scan.frames import compressed_frame
+from pypi_scan.known import add_known
+from pypi_scan.package_detections import NotSeparableError, split
+from pypi_scan.record_store import KeptRecord, RecordKeys, RecordStore
+from pypi_scan.results import (
+    RECORDS,
+    STATUSES,
+    CheckedResults,
+    Frame,
+    ResultsError,
+    Scanner,
+    check_results,
+    difference,
+    read_frames,
+    read_scanner,
+    read_statuses,
+)
+from pypi_scan.shard import ShardPackage, read_shard
 
 log = logging.getLogger(__name__)
 
 FRAMES = "frames.json"
 REJECTED = "rejected.jsonl"
-_LEVEL = 17  # as workers compress
 
 
 class ShardSummary(msgspec.Struct, frozen=True):
@@ -39,20 +55,33 @@ class RejectedRecord(msgspec.Struct, frozen=True):
     reason: str
 
 
-def accept_results(shard: Path, directory: Path, *, keep_secrets: bool = False) -> ShardSummary:
+def accept_results(
+    shard: Path, directory: Path, scanner: Scanner, store: RecordStore, *, keep_secrets: bool = False
+) -> ShardSummary:
     """Check the results in `directory` against their shard and make them ready to be packed.
 
-    A record that quotes a secret is rejected, unless `keep_secrets`. Raises ResultsError if they are not what the shard
-    asked for.
+    `scanner` is what the scan was divided for, and `store` has the records of the known packages and takes those of the
+    others. A record that quotes a secret is rejected, unless `keep_secrets`. Raises ResultsError if they are not what
+    the shard asked for, and RecordStoreError.
     """
+    if (found := read_scanner(directory).identity) != scanner.identity:
+        raise ResultsError(
+            "scanner.json: not the scanner that the scan was divided for: "
+            f"{difference(scanner.identity, found)}; clear the task prepare with all that follows"
+        )
+    packages = {package.name: package for package in read_shard(shard)}
+    keys = RecordKeys(scanner)
+    add_known(packages, directory, keys, store)
     with writing_parts(directory) as parts:
-        checked = check_results(shard, directory, parts.add, keep_secrets=keep_secrets)
+        checked = check_results(packages, directory, parts.add, keep_secrets=keep_secrets)
     frames, by_status = checked.frames, checked.by_status
     rejected = []
     if checked.rejected:
         frames = _remove_records(directory / RECORDS, checked)
         rejected = _mark_rejected(directory / STATUSES, checked.rejected)
         by_status = dict(Counter(status.status for status in read_statuses(directory)))
+        store.remove(keys.key(packages[name].release) for name in checked.rejected)
+    store.put(_to_keep(packages, directory, frames, keys))
     _write_lines(directory / REJECTED, rejected)
     with atomic_write(directory / FRAMES) as file:
         file.write(msgspec.json.encode(frames))
@@ -62,6 +91,24 @@ def accept_results(shard: Path, directory: Path, *, keep_secrets: bool = False) 
 def read_frame_list(directory: Path) -> list[Frame]:
     """Return the frames of a shard's accepted records."""
     return msgspec.json.decode((directory / FRAMES).read_bytes(), type=list[Frame])
+
+
+def _to_keep(
+    packages: Mapping[str, ShardPackage], directory: Path, frames: Iterable[Frame], keys: RecordKeys
+) -> Iterator[tuple[bytes, KeptRecord]]:
+    """Yield the entries of the record store that the accepted records become."""
+    whole = {status.name: status for status in read_statuses(directory) if status.status == "ok"}
+    for frame, (_, _, lines) in zip(frames, read_frames(directory / RECORDS), strict=True):
+        for name, line in zip(frame.names, lines, strict=True):
+            if (status := whole.get(name)) is None:
+                continue
+            try:
+                record = msgspec.Raw(split(line).record)
+            except NotSeparableError as error:
+                log.info("the record of %s is not kept for the next scan: %s", name, error)
+                continue
+            took = (status.seconds, status.cpu_seconds, status.peak_memory_bytes, status.bytes)
+            yield keys.key(packages[name].release), KeptRecord(record, *took)
 
 
 def _remove_records(path: Path, checked: CheckedResults) -> list[Frame]:
@@ -75,8 +122,7 @@ def _remove_records(path: Path, checked: CheckedResults) -> list[Frame]:
                 content = source.read(frame.length)
             else:
                 lines = [line for name, line in zip(frame.names, lines, strict=True) if name not in checked.rejected]
-                compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-                content = compressor.compress(b"".join(line + b"\n" for line in lines))
+                content = compressed_frame(lines)
             target.write(content)
             kept.append(Frame(offset, len(content), names))
             offset += len(content)

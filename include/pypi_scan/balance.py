@@ -1,36 +1,54 @@
-"""How a scan's cost is divided: into how many shards, and which of them holds what.
+"""How a scan is divided: into how many shards, and which blocks of packages each of them has.
 
-Costs are CPU seconds of a worker's core of average speed.
+Costs are predicted CPU seconds. A block is some consecutive packages, which are always in one shard.
 """
 
 import heapq
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pypi_scan.fleet import Capacity
 
 MAX_SHARDS = 1000  # mapped tasks that Airflow's scheduler and web UI still handle comfortably
 SHARD_SECONDS = 30 * 60  # what is lost when a worker dies, and what its disk must hold a few times
-ROUNDS = 16  # shards a worker gets at least, if that does not make them shorter than the next
+ROUNDS = 16  # shards that a worker gets, if that does not make them shorter than the next
 SHORTEST_SECONDS = 2 * 60  # below this Airflow's own time a task, some ten seconds, weighs too much
 _SPREAD = 1.25  # the number of shards may be so much smaller or larger, if that lets workers end together
 
 
-def balance[Item: (int, str)](costs: Sequence[tuple[float, Item]], shards: int) -> list[list[Item]]:
-    """Divide items among `shards` groups of about equal cost: longest first, each to the group that has least.
+class BlockCost(NamedTuple):
+    """What the packages of a block cost together, and the costliest of them."""
 
-    Same input, same groups, whatever the order of `costs`. Groups may be empty if there are fewer items than groups.
+    number: int
+    cost: float
+    costliest: float
+
+
+def balance(blocks: Sequence[BlockCost], shards: int) -> list[list[int]]:
+    """Divide blocks among at most `shards` shards of about equal cost; return their numbers.
+
+    The blocks with the costliest packages come first, and together: a shard takes no less time than its costliest
+    package, however many cores there are, so few shards are to have such packages, and those are to start first. Same
+    blocks, same shards, whatever their order; none is empty.
     """
-    groups: list[list[Item]] = [[] for _ in range(shards)]
-    loads = [(0.0, index) for index in range(shards)]
-    for cost, item in sorted(costs, key=lambda pair: (-pair[0], pair[1])):
-        load, index = heapq.heappop(loads)
-        groups[index].append(item)
-        heapq.heappush(loads, (load + cost, index))
+    groups: list[list[int]] = []
+    left = sum(block.cost for block in blocks)
+    load = share = 0.0
+    ordered = sorted(blocks, key=lambda block: (-block.costliest, block.number))
+    for place, block in enumerate(ordered):
+        full = load + block.cost / 2 > share or len(ordered) - place <= shards - len(groups)
+        if not groups or (full and len(groups) < shards):
+            left -= load
+            share = left / (shards - len(groups))
+            groups.append([])
+            load = 0.0
+        groups[-1].append(block.number)
+        load += block.cost
     return groups
 
 
-def shard_count(total_cost: float, workers: Sequence[Capacity], items: int) -> int:
-    """Return into how many shards to divide `items` of together `total_cost` for these workers, of which one is needed.
+def shard_count(total_cost: float, workers: Sequence[Capacity], blocks: int) -> int:
+    """Return into how many shards to divide so many `blocks` of together `total_cost` for `workers`, at least one.
 
     A shard takes half an hour, or a sixteenth of the scan if that is less, but not under two minutes. Near that, the
     number is one with which equal shards end on all workers at about the same time: with equal workers, a multiple of
@@ -40,7 +58,7 @@ def shard_count(total_cost: float, workers: Sequence[Capacity], items: int) -> i
     scan_seconds = total_cost / sum(speeds)
     seconds = min(SHARD_SECONDS, max(SHORTEST_SECONDS, scan_seconds / ROUNDS))
     wanted = scan_seconds * len(speeds) / seconds
-    most = min(items, MAX_SHARDS)
+    most = min(blocks, MAX_SHARDS)
     least, most = (max(1, min(most, round(number))) for number in (wanted / _SPREAD, wanted * _SPREAD))
     return min(range(least, most + 1), key=lambda count: (_unused(count, speeds), abs(count - wanted)))
 

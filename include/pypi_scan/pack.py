@@ -1,8 +1,9 @@
 """Packing: from the accepted results of a scan's shards to one dataset directory, ``<scans_dir>/<scan_id>/dataset/``.
 
-Workers compress: a shard's records are zstd frames already, and frames one after the other are a zstd file. The parts
-of the editions for SQL are there too. So packing copies and merges, and its memory does not grow with the number of
-records. Merging the editions takes longer than all the rest, so it is a step of its own.
+Workers compress: a shard's records are zstd frames already, and frames one after the other are a zstd file. As no frame
+holds records of two blocks, it is the same file in order of name, whatever the shards were. The parts of the editions
+for SQL are there too. So packing copies and merges, and its memory does not grow with the number of records. Merging
+the editions takes longer than all the rest, so it is a step of its own.
 """
 
 import heapq
@@ -25,15 +26,26 @@ from msgspec.structs import asdict
 from pypi_scan.accept import REJECTED, read_frame_list
 from pypi_scan.changes import write_changes
 from pypi_scan.dataset_index import DATASET, INDEX, write_dataset_index
+from pypi_scan.divide import read_division
 from pypi_scan.editions.columns import DETECTIONS, PACKAGES
 from pypi_scan.editions.parquet import write_detections, write_packages
 from pypi_scan.editions.parts import PARQUET_PART
 from pypi_scan.editions.sqlite import SQLITE, write_sqlite
 from pypi_scan.files import atomic_write
+from pypi_scan.frames import compressed_frame
 from pypi_scan.manifest import Counts, Manifest
-from pypi_scan.plan import Plan, read_plan
+from pypi_scan.plan import INPUT_PACKAGES, UNSCANNABLE, read_plan
 from pypi_scan.record import SCHEMA, record_schema
-from pypi_scan.results import JOBLOG_HEADER, RECORDS, Frame, Scanner, read_joblog, read_scanner, read_statuses
+from pypi_scan.results import (
+    JOBLOG_HEADER,
+    RECORDS,
+    Frame,
+    Scanner,
+    difference,
+    read_joblog,
+    read_scanner,
+    read_statuses,
+)
 from pypi_scan.seal import seal
 from pypi_scan.signing import SigningKey
 from pypi_scan.status import PackageStatus
@@ -65,7 +77,7 @@ def pack_editions(scan_dir: Path) -> None:
 
     Raises PackError if a shard has no results.
     """
-    results = _results(scan_dir, read_plan(scan_dir))
+    results = _results(scan_dir)
     editions = scan_dir / "editions"
     shutil.rmtree(editions, ignore_errors=True)
     editions.mkdir()
@@ -89,18 +101,17 @@ def pack_scan(
     scanners.
     """
     plan = read_plan(scan_dir)
-    results = _results(scan_dir, plan)
+    results = _results(scan_dir)
     scanner = _common_scanner(results)
     dataset = scan_dir / "dataset"
     shutil.rmtree(dataset, ignore_errors=True)
     dataset.mkdir()
 
     _link_editions(scan_dir / "editions", results, dataset)
-    _concatenate((directory / RECORDS for directory in results), dataset / DATASET)
-    frames = list(_frames(results))
+    frames = _concatenate(_frames(results), dataset / DATASET)
     write_dataset_index(frames, dataset / INDEX)
     _write_joblog(results, dataset / "joblog.txt")
-    shutil.copyfile(scan_dir / "input_packages.txt", dataset / "input_packages.txt")
+    shutil.copyfile(scan_dir / INPUT_PACKAGES, dataset / INPUT_PACKAGES)
     counts = _write_statuses(scan_dir, results, frames, dataset)
     _write_rejected(results, dataset / REJECTED_RECORDS)
     schema = msgspec.json.format(msgspec.json.encode(record_schema())).decode()
@@ -113,8 +124,8 @@ def pack_scan(
     return manifest
 
 
-def _results(scan_dir: Path, plan: Plan) -> list[Path]:
-    results = [scan_dir / "results" / shard for shard in plan.shards]
+def _results(scan_dir: Path) -> list[Path]:
+    results = [scan_dir / "results" / shard for shard in read_division(scan_dir).shard_ids]
     if absent := [directory.name for directory in results if not directory.is_dir()]:
         raise PackError(f"shards {', '.join(absent)} have no results; clear their tasks prefetch to evict, then pack")
     return results
@@ -144,23 +155,29 @@ def _common_scanner(results: Iterable[Path]) -> Scanner:
     for shard, scanner in scanners.items():
         if scanner != first:
             raise PackError(
-                f"shards {first_shard} and {shard} were not scanned alike: {_difference(first, scanner)}; clear the "
+                f"shards {first_shard} and {shard} were not scanned alike: {difference(first, scanner)}; clear the "
                 "scan of one of them"
             )
     return first
 
 
-def _difference(one: Scanner, other: Scanner) -> str:
-    ours, theirs = ({**asdict(scanner), **scanner.settings, "settings": None} for scanner in (one, other))
-    keys = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
-    return ", ".join(f"{key} is {ours.get(key)!r} and {theirs.get(key)!r}" for key in keys)
+def _frames(results: Iterable[Path]) -> list[tuple[Path, Frame]]:
+    """Return the frames of all shards that hold records, each with the directory it is in, in order of name."""
+    frames = ((directory, frame) for directory in results for frame in read_frame_list(directory) if frame.names)
+    return sorted(frames, key=lambda found: found[1].names[0])
 
 
-def _concatenate(sources: Iterable[Path], target: Path) -> None:
+def _concatenate(frames: Iterable[tuple[Path, Frame]], target: Path) -> list[Frame]:
+    """Write the frames one after the other into `target`; return them where they lie there."""
+    written = []
     with target.open("wb") as output:
-        for source in sources:
-            with source.open("rb") as frames:
-                shutil.copyfileobj(frames, output, 1 << 20)
+        for directory, frame in frames:
+            with (directory / RECORDS).open("rb") as source:
+                source.seek(frame.offset)
+                written.append(Frame(output.tell(), output.write(source.read(frame.length)), frame.names))
+        if not written:
+            output.write(compressed_frame([]))
+    return written
 
 
 def _write_joblog(results: Iterable[Path], target: Path) -> None:
@@ -170,15 +187,6 @@ def _write_joblog(results: Iterable[Path], target: Path) -> None:
         rows = (row for directory in results for row in read_joblog(directory))
         for number, row in enumerate(rows, start=1):
             output.write(f"{number}\t{row.partition('\t')[2]}\n")
-
-
-def _frames(results: Iterable[Path]) -> Iterator[Frame]:
-    """Yield the frames of all shards, where they lie in dataset.zst."""
-    offset = 0
-    for directory in results:
-        for frame in read_frame_list(directory):
-            yield Frame(offset, frame.length, frame.names)
-            offset += frame.length
 
 
 def _write_rejected(results: Iterable[Path], target: Path) -> None:
@@ -197,7 +205,7 @@ def _write_statuses(scan_dir: Path, results: Iterable[Path], frames: Iterable[Fr
     frame_of = {name: frame for frame in frames for name in frame.names}
     with (
         tempfile.NamedTemporaryFile(dir=scan_dir, prefix="packages-", suffix=".jsonl") as rows,
-        (scan_dir / "input_packages.txt").open(encoding="ascii", newline="\n") as input_packages,
+        (scan_dir / INPUT_PACKAGES).open(encoding="ascii", newline="\n") as input_packages,
         (dataset / "packages.jsonl.zst").open("wb") as file,
         zstandard.ZstdCompressor(level=9, write_checksum=True).stream_writer(file, closefd=False) as lines,
         (dataset / "package_list.txt").open("w", encoding="ascii", newline="\n") as package_list,
@@ -232,7 +240,7 @@ def _package_row(status: PackageStatus, frame: Frame | None) -> dict[str, Any]:
 
 
 def _unscannable(scan_dir: Path) -> Iterator[PackageStatus]:
-    with (scan_dir / "unscannable.jsonl").open("rb") as file:
+    with (scan_dir / UNSCANNABLE).open("rb") as file:
         for line in file:
             yield msgspec.json.decode(line, type=PackageStatus)
 

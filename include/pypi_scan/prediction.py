@@ -17,9 +17,8 @@ from pypi_scan.status import PackageStatus
 COSTS = "costs.sqlite"
 _LOCK_SECONDS = 60  # that a writer waits for others, each of which takes milliseconds
 
-# Fitted to measured scans, see docs/scaling.md.
-_A_PACKAGE = 0.05  # CPU seconds
-_SLOPE, _EXPONENT = 1e-4, 0.7
+# Fitted to measured scans of 80 packages, see docs/scaling.md: CPU seconds of a package, and of its bytes.
+_A_PACKAGE, _SLOPE, _EXPONENT = 0.05, 1.55e-4, 0.7
 _MOST_CHANGE = 4.0  # that a new version is taken to differ from the one that was measured
 _OUTLIER = 10.0  # a package that costs so much more or less than guessed says no more about others
 _PRIOR_SECONDS = 100.0  # of measured scans weigh as much as what was measured for the guess
@@ -105,7 +104,7 @@ def _guess(files: int, size: int) -> float:
 
     Several files of a release hold mostly the same source, and what is large is mostly data, which costs little.
     """
-    return _A_PACKAGE + _SLOPE * (size / math.sqrt(max(files, 1))) ** _EXPONENT
+    return _A_PACKAGE + _SLOPE * math.pow(size / math.sqrt(max(files, 1)), _EXPONENT)
 
 
 def _scale(history: Iterable[Measured]) -> float:

@@ -3,13 +3,13 @@
 A worker opens malware for a living: what comes back from it is untrusted. A shard's results are a directory of
 `RESULT_FILES`; `check_results` refuses it unless every package of the shard has its status, every record belongs to a
 package of the shard and says so, and nothing is larger than a scan could have made it. A record that is its package's
-but not as the schema has it is rejected alone.
+but not as the schema has it is rejected alone. What it says of known packages is checked by `pypi_scan.known`.
 """
 
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,13 +17,15 @@ from typing import Annotated, NamedTuple
 import msgspec
 import zstandard
 
-from pypi_scan.record import NotARecordError, Record, RecordFile, RecordOrigin, decode_record
+from pypi_scan.record import NotARecordError, Record, RecordOrigin, Sha256, decode_record
 from pypi_scan.redaction_check import quoted_secret
-from pypi_scan.status import PackageStatus
+from pypi_scan.shard import ShardPackage
+from pypi_scan.status import COMPLETE, PackageStatus
 
 RECORDS = "records.jsonl.zst"
 STATUSES = "status.jsonl"
-RESULT_FILES = (RECORDS, STATUSES, "joblog.txt", "scanner.json")
+KNOWN = "known.jsonl"
+RESULT_FILES = (RECORDS, STATUSES, KNOWN, "joblog.txt", "scanner.json")
 JOBLOG_HEADER = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
 MAX_RECORD_BYTES = 256 * 1024 * 1024
 MAX_WINDOW_BYTES = 2**27  # what every zstd reader accepts without being asked to
@@ -43,14 +45,6 @@ class ResultsError(Exception):
     """A worker's results are not what the shard asked for. The message says which file and why."""
 
 
-class ShardPackage(msgspec.Struct, frozen=True):
-    """A line of a shard, as far as its results are checked against it."""
-
-    name: str
-    version: str
-    files: list[RecordFile]
-
-
 class _OriginOfRecord(msgspec.Struct, frozen=True):
     """As much of a record as tells whose it is."""
 
@@ -67,12 +61,21 @@ class Frame(NamedTuple):
 
 
 class Scanner(msgspec.Struct, frozen=True):
-    """What ``scanner.json`` holds: the scanner that made a shard's records, its version and settings."""
+    """What ``scanner.json`` holds: the scanner that made a shard's records, its version and settings.
+
+    `datasets` are the digests of what it was told of the rest of PyPI, by file name.
+    """
 
     scanner: _Word
     version: _Word
     python: _Word
     settings: dict[str, int | float | str | bool | None]
+    datasets: dict[str, Sha256] = {}
+
+    @property
+    def identity(self) -> "Scanner":
+        """What of it decides what it finds in a release, whatever it is told of the rest of PyPI."""
+        return msgspec.structs.replace(self, datasets={})
 
 
 class CheckedResults(msgspec.Struct, frozen=True):
@@ -88,17 +91,21 @@ _status_decoder = msgspec.json.Decoder(PackageStatus)
 
 
 def check_results(
-    shard: Path, directory: Path, accept: Callable[[Record], None], *, keep_secrets: bool = False
+    packages: Mapping[str, ShardPackage],
+    directory: Path,
+    accept: Callable[[Record], None],
+    *,
+    keep_secrets: bool = False,
 ) -> CheckedResults:
-    """Check a shard's results against the shard, and call `accept` with each record that is as it should be.
+    """Check a shard's results against its packages, and call `accept` with each record that is as it should be.
 
-    Unless `keep_secrets`, a record that quotes a secret is rejected. Raises ResultsError at the first thing that is not
-    right, and at the end if too many records were rejected.
+    `packages` are all of the shard, by name; what is known has been added to the results. Unless `keep_secrets`, a
+    record that quotes a secret is rejected. Raises ResultsError at the first thing that is not right, and at the end if
+    too many records were rejected.
     """
     secrets = read_scanner(directory).settings.get("secrets")
     if secrets != "redacted" and not keep_secrets:
         raise ResultsError("scanner.json: secrets are not redacted, and PYPI_SCAN_KEEP_SECRETS is not set")
-    packages = {package.name: package for package in read_shard(shard)}
     expected: set[str] = set()
     by_status: Counter[str] = Counter()
     missing = set(packages)
@@ -111,21 +118,14 @@ def check_results(
     if missing:
         raise ResultsError(f"status.jsonl: no status of {_some(missing)}")
     frames, rejected = _check_records(directory / RECORDS, packages, expected, accept, keep_secrets=keep_secrets)
-    untried = set(packages)
+    untried = {package.name for package in packages.values() if not package.known}
     for row in read_joblog(directory):
         name = row.rpartition("\tscan ")[2]
         if name not in untried:
-            reason = "comes twice" if name in packages else "is not in the shard"
+            reason = "comes twice, or was not to be scanned" if name in packages else "is not in the shard"
             raise ResultsError(f"joblog.txt: a row of a package that {reason}: {row!r:.200}")
         untried.remove(name)
     return CheckedResults(dict(by_status), frames, rejected)
-
-
-def read_shard(path: Path) -> Iterator[ShardPackage]:
-    """Yield the packages of a shard, in its order (by name)."""
-    with zstandard.open(path, "rt", encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield msgspec.json.decode(line, type=ShardPackage)
 
 
 def read_statuses(directory: Path) -> Iterator[PackageStatus]:
@@ -149,7 +149,7 @@ def read_statuses(directory: Path) -> Iterator[PackageStatus]:
 def read_joblog(directory: Path) -> Iterator[str]:
     """Yield the rows of a shard's joblog without its header; raises ResultsError if one is not GNU parallel's."""
     path = directory / "joblog.txt"
-    with io.TextIOWrapper(_open(path), encoding="ascii", errors="surrogateescape", newline="\n") as file:
+    with io.TextIOWrapper(open_result(path), encoding="ascii", errors="surrogateescape", newline="\n") as file:
         if file.readline(1000).rstrip("\n") != JOBLOG_HEADER:
             raise ResultsError(f"{path.name}: does not start with GNU parallel's header")
         while row := file.readline(2000):
@@ -161,7 +161,7 @@ def read_joblog(directory: Path) -> Iterator[str]:
 
 def read_scanner(directory: Path) -> Scanner:
     """Return what ``scanner.json`` says; raises ResultsError if it is not of that shape."""
-    with _open(directory / "scanner.json") as file:
+    with open_result(directory / "scanner.json") as file:
         content = file.read(_MAX_SCANNER_BYTES)
     try:
         return msgspec.json.decode(content, type=Scanner)
@@ -169,7 +169,17 @@ def read_scanner(directory: Path) -> Scanner:
         raise ResultsError(f"scanner.json: {error}") from None
 
 
-def _check_status(status: PackageStatus, packages: dict[str, ShardPackage]) -> None:
+def difference(one: Scanner, other: Scanner) -> str:
+    """Return in what two scanners differ, and how."""
+    ours, theirs = (
+        {"scanner": it.scanner, "version": it.version, "python": it.python, **it.settings, **it.datasets}
+        for it in (one, other)
+    )
+    keys = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+    return ", ".join(f"{key} is {ours.get(key)!r} and {theirs.get(key)!r}" for key in keys)
+
+
+def _check_status(status: PackageStatus, packages: Mapping[str, ShardPackage]) -> None:
     package = packages.get(status.name)
     if package is None:
         raise ResultsError(f"status.jsonl: {status.name!r:.80} is not in the shard")
@@ -178,15 +188,15 @@ def _check_status(status: PackageStatus, packages: dict[str, ShardPackage]) -> N
     files = {(file.path, file.sha256, file.size) for file in package.files}
     if not files.issuperset((file.path, file.sha256, file.size) for file in status.files):
         raise ResultsError(f"status.jsonl: {status.name!r} has files that are not the shard's")
-    if status.status == "rejected":
+    if status.status == "rejected" or (status.status == "reused" and not package.known):
         raise ResultsError(f"status.jsonl: {status.name!r} has a status that no worker gives")
-    if status.status == "ok" and not status.record:
-        raise ResultsError(f"status.jsonl: {status.name!r} is ok without a record")
+    if status.status in COMPLETE and not status.record:
+        raise ResultsError(f"status.jsonl: {status.name!r} is {status.status} without a record")
 
 
 def _check_records(
     path: Path,
-    packages: dict[str, ShardPackage],
+    packages: Mapping[str, ShardPackage],
     expected: set[str],
     accept: Callable[[Record], None],
     *,
@@ -211,6 +221,7 @@ def _check_records(
                 rejected[name] = reason
             else:
                 accept(record)
+        check_block(path.name, [packages[name] for name in names])
         frames.append(Frame(offset, length, names))
     if absent := expected.difference(*(frame.names for frame in frames)):
         raise ResultsError(f"{path.name}: no record of {_some(absent)}")
@@ -223,25 +234,46 @@ def _check_records(
     return frames, rejected
 
 
-def _decoded(file: str, line: bytes, packages: dict[str, ShardPackage]) -> tuple[Record | None, str, str]:
+def _decoded(file: str, line: bytes, packages: Mapping[str, ShardPackage]) -> tuple[Record | None, str, str]:
     """Return the record in `line`, or None, the name of its package, and the reason for which there is none."""
     reason = ""
     try:
         text = line.decode()  # msgspec looks at UTF-8 only in what it keeps
         try:
             record = decode_record(text)
-            origin: Record | _OriginOfRecord = record
         except NotARecordError as error:
             record, reason = None, str(error)
-            origin = _origin_decoder.decode(text)
+    except UnicodeDecodeError as error:
+        raise _not_a_record(file, line, error) from None
+    package = _package(file, record, packages) if record else package_of_record(file, line, packages)
+    return record, package.name, reason
+
+
+def package_of_record(file: str, line: bytes, packages: Mapping[str, ShardPackage]) -> ShardPackage:
+    """Return the package of the shard that the record in `line` is of; raises ResultsError if it is of no other."""
+    try:
+        return _package(file, _origin_decoder.decode(line), packages)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ResultsError(f"{file}: not a record: {error}: {line[:200]!r}") from None
+        raise _not_a_record(file, line, error) from None
+
+
+def check_block(file: str, packages: Collection[ShardPackage]) -> None:
+    """Raise ResultsError unless the packages of a frame are of one block: what lies between is in other shards."""
+    if len({package.block for package in packages}) > 1:
+        raise ResultsError(f"{file}: a frame with records of several blocks, {_some([p.name for p in packages])}")
+
+
+def _package(file: str, origin: Record | _OriginOfRecord, packages: Mapping[str, ShardPackage]) -> ShardPackage:
     name, package = origin.pypi.name, packages.get(origin.pypi.name)
     if package is None or origin.name != f"mirror://{name}" or origin.pypi.version != package.version:
         raise ResultsError(f"{file}: a record that names {origin.name!r:.80} {origin.pypi!r:.200}")
     if not set(package.files).issuperset(origin.pypi.files):
         raise ResultsError(f"{file}: the record of {name!r} has files that are not the shard's")
-    return record, name, reason
+    return package
+
+
+def _not_a_record(file: str, line: bytes, error: Exception) -> ResultsError:
+    return ResultsError(f"{file}: not a record: {error}: {line[:200]!r}")
 
 
 def read_frames(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
@@ -264,7 +296,7 @@ def _decompressed(path: Path) -> Iterator[tuple[int, int, bytes]]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     limit = MAX_RECORD_BYTES + _MORE_IN_FRAME
     frame, offset, content, size = None, 0, [], 0
-    with _open(path) as file:
+    with open_result(path) as file:
         while data := file.read(_COMPRESSED_BLOCK):
             while data:
                 frame = frame or decompressor.decompressobj()
@@ -288,7 +320,7 @@ def _lines_with_file_closed(path: Path, limit: int) -> Iterator[bytes]:
     """Yield the lines of a file, an over-long one in pieces of `limit` bytes; the file is open only to read a few."""
     offset = 0
     while True:
-        with _open(path) as file:
+        with open_result(path) as file:
             file.seek(offset)
             lines = list(islice(iter(lambda: file.readline(limit), b""), _STATUSES_AT_A_TIME))
             offset = file.tell()
@@ -297,7 +329,8 @@ def _lines_with_file_closed(path: Path, limit: int) -> Iterator[bytes]:
         yield from lines
 
 
-def _open(path: Path) -> io.BufferedReader:
+def open_result(path: Path) -> io.BufferedReader:
+    """Open a file that came from a worker; raises ResultsError unless it is a regular one."""
     if path.is_symlink() or not path.is_file():
         raise ResultsError(f"{path.name}: not there, or not a regular file")
     return path.open("rb")

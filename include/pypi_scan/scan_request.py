@@ -16,14 +16,12 @@ class RequestError(ValueError):
 class ScanRequest:
     """What a scan was asked for.
 
-    `packages` are names or glob patterns (``zope.*``), empty for all; `limit` takes the first so many by name;
-    `shards` fixes the number of shards, else it follows from the predicted cost.
+    `packages` are names or glob patterns (``zope.*``), empty for all; `limit` takes the first so many by name.
     """
 
     as_of: datetime
     packages: tuple[str, ...] = ()
     limit: int | None = None
-    shards: int | None = None
 
 
 def scan_request(params: Mapping[str, Any], logical_date: datetime | None, now: datetime) -> ScanRequest:
@@ -37,12 +35,7 @@ def scan_request(params: Mapping[str, Any], logical_date: datetime | None, now: 
     packages = tuple(text.strip() for text in params.get("packages") or ())
     if "" in packages:
         raise RequestError("packages: an empty name; write one package name or pattern a line")
-    return ScanRequest(
-        as_of=_as_of(params.get("as_of"), logical_date, now),
-        packages=packages,
-        limit=params.get("limit"),
-        shards=params.get("shards"),
-    )
+    return ScanRequest(_as_of(params.get("as_of"), logical_date, now), packages, params.get("limit"))
 
 
 def _as_of(param: str | None, logical_date: datetime | None, now: datetime) -> datetime:

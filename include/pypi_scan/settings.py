@@ -79,6 +79,10 @@ class Settings(BaseSettings):
         default=False, description="whether records quote the secrets that were found, instead of keyed hashes of them"
     )
 
+    keep_records_days: int = Field(
+        default=200, ge=1, description="days a record is kept for re-use after the last scan that it was part of"
+    )
+
     cdn_conn_id: str = Field(
         default="pypi_cdn",
         description="Airflow connection (type aws) with the keys and endpoint_url of the CDN origin",

@@ -7,9 +7,11 @@ import msgspec
 from pypi_scan.record import Count
 
 Status = Literal[
-    "ok", "no_release", "missing_file", "timeout", "memory", "crash", "corrupt", "too_large", "skipped", "rejected"
-]
+    "ok", "reused", "no_release", "missing_file", "timeout", "memory", "crash", "corrupt", "too_large", "skipped",
+    "rejected",
+]  # fmt: skip
 STATUSES: tuple[str, ...] = get_args(Status)
+COMPLETE = ("ok", "reused")  # with a record of all there is, and no reason
 
 
 class ScannedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,9 +23,11 @@ class ScannedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PackageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the scan of one package ended. `reason` is a sentence unless `status` is ok; times in seconds.
+    """How the scan of one package ended. `reason` is a sentence unless `status` is ok or reused; times in seconds.
 
-    ``rejected`` is what no worker says: the control host did, of a package whose record is not as the schema has it.
+    Two are what no worker says, but the control host: ``reused`` of a package whose record an earlier scan made of the
+    same release with the same scanner, with the times and memory of that scan, and ``rejected`` of one whose record is
+    not as the schema has it.
 
     `bytes` is the size of the distribution files that were there to be scanned, as downloaded.
     """

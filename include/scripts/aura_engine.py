@@ -59,6 +59,7 @@ from aura.analyzers.python.visitor import Visitor  # type: ignore[import-untyped
 from aura.exceptions import MissingFile, NoSuchPackage, NoSuchRepository  # type: ignore[import-untyped]  # noqa: E402
 from aura.output import json as json_output  # type: ignore[import-untyped]  # noqa: E402
 from aura.output.base import ScanOutputBase  # type: ignore[import-untyped]  # noqa: E402
+from aura.package_analyzer import Analyzer  # type: ignore[import-untyped]  # noqa: E402
 from aura.uri_handlers.base import ScanLocation, URIHandler  # type: ignore[import-untyped]  # noqa: E402
 from requests.exceptions import HTTPError  # type: ignore[import-untyped]  # noqa: E402
 
@@ -125,12 +126,6 @@ def scan(name: str, document: dict[str, Any]) -> Scan:
     outputs: list[dict[str, Any]] = []
     unpacked: dict[str, str] = {}
 
-    def get_json(_mirror: object, asked: str) -> dict[str, Any]:
-        # Of no other package: a record must not depend on which packages happen to be in the same shard.
-        if asked != name:
-            raise NoSuchPackage(asked)
-        return document
-
     def do_cleanup(location: Any) -> None:
         # Aura calls this last, for each directory it unpacked into; the parent removes them all at once.
         unpacked[location.location.name] = str(location).removesuffix("$.")
@@ -140,7 +135,7 @@ def scan(name: str, document: dict[str, Any]) -> Scan:
         outputs.append(output)
         return ""
 
-    mirror.LocalMirror.get_json = get_json
+    _serve_only(name, document)
     ScanLocation.do_cleanup = do_cleanup
     json_output.dumps = dumps
     # As `aura scan mirror://<name> -f json -v` has it: -v keeps the informational detections.
@@ -151,6 +146,27 @@ def scan(name: str, document: dict[str, Any]) -> Scan:
     if len(outputs) != 1:
         raise RuntimeError("Aura gave no output")
     return Scan(outputs[0], unpacked)
+
+
+def look_at_package(name: str, document: dict[str, Any], files: int) -> list[dict[str, Any]]:
+    """Return the detections of a release of so many `files` that Aura has without opening one, as in its JSON output.
+
+    They are of the package as such, once for each file. `document` and the rest is as for `scan`.
+    """
+    _serve_only(name, document)
+    handler = URIHandler.from_uri(f"mirror://{name}")
+    location = SimpleNamespace(location=Path(name), metadata=handler.metadata)
+    return [hit._asdict() for hit in Analyzer.run_input_hooks(location=location)] * files
+
+
+def _serve_only(name: str, document: dict[str, Any]) -> None:
+    def get_json(_mirror: object, asked: str) -> dict[str, Any]:
+        # Of no other package: a record must not depend on which packages happen to be in the same shard.
+        if asked != name:
+            raise NoSuchPackage(asked)
+        return document
+
+    mirror.LocalMirror.get_json = get_json
 
 
 def _stay_offline() -> None:

@@ -141,16 +141,29 @@ def of_child(ended: Ended, limits: Limits, left: Path) -> Outcome:
 
 def read_record(path: Path, name: str) -> dict[str, Any]:
     """Return the record of the package `name` that a child left at `path`; raises NoRecordError if it is none."""
+    record = _read(path, f"mirror://{name}")
+    if not isinstance(record.get("score"), int):
+        raise NoRecordError("crash", "left a record without a score")
+    return record
+
+
+def check_known(path: Path, name: str) -> None:
+    """Check what a child left at `path` of the known package `name`; raises NoRecordError if it is no line of it."""
+    if _read(path, name).keys() != {"name", "detections"}:
+        raise NoRecordError("crash", "left more than detections")
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
     try:
         if (size := path.stat().st_size) > MAX_RECORD_BYTES:
             raise NoRecordError("too_large", f"its record has {size} bytes, {MAX_RECORD_BYTES} are allowed")
         record = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise NoRecordError("crash", "left no valid record") from error
-    if not isinstance(record, dict) or record.get("name") != f"mirror://{name}":
+    if not isinstance(record, dict) or record.get("name") != name:
         raise NoRecordError("crash", "left a record of something else")
-    if not isinstance(record.get("detections"), list) or not isinstance(record.get("score"), int):
-        raise NoRecordError("crash", "left a record without detections or score")
+    if not isinstance(record.get("detections"), list):
+        raise NoRecordError("crash", "left a record without detections")
     return record
 
 

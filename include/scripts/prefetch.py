@@ -136,8 +136,8 @@ class Prefetch:
 
 def fetch_shard(shard: Shard, prefetch: Prefetch, cache: Path) -> None:
     """Fetch all of `shard` and write ``missing.jsonl``; raises ProgramError if the shard as a whole failed."""
-    # A refused package is not scanned: nothing of it is fetched, and its files are recorded with the reason.
-    packages = [package for package in shard.packages if package.refused is None]
+    # What is not scanned is not fetched: a known package, and a refused one, whose files are recorded with the reason.
+    packages = [package for package in shard.packages if package.refused is None and not package.known]
     wanted = [Wanted(file, package.name) for package in packages for file in package.files]
     needed = prefetch.missing_bytes(wanted)
     free = shutil.disk_usage(cache).free - RESERVE

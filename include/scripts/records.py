@@ -22,6 +22,8 @@ _FRAME = 8 * 1024 * 1024  # bytes before compression after which a frame ends
 _LEVEL = 17  # 19 makes a scan's results 3 % smaller and takes a quarter as long as the scan itself
 # Aura puts the archive in front of some locations that have it already: FileStats of every member, for one.
 _TWICE = re.compile(r"^(packages/.+\$)\1")
+# What the scanner says of a package as such, from its JSON document and the aura_dataset.
+OF_PACKAGE = ("PackageInformation", "Typosquatting")
 _INTEGERS = range(-(2**63), 2**64)  # what readers of JSON can be expected to hold
 
 
@@ -63,11 +65,14 @@ def make_record(
     is nearer to it. With a `key` it quotes no secrets. The record has the keys of `output` and ``pypi``.
     """
     record: dict[str, Any] = _plain(output, places.normalise, to_json)
+    of_package: list[dict[str, Any]] = []
+    of_files: list[dict[str, Any]] = []
     for detection in record["detections"]:
         if "location" in detection:
             detection["location"] = _TWICE.sub(r"\1", detection["location"])
-    if key:
-        record["detections"] = redact(record["detections"], key)
+        (of_package if detection["type"] in OF_PACKAGE else of_files).append(detection)
+    # Each by itself: what is said of a known package is said without a look at its files.
+    record["detections"] = _published(of_package, key) + _published(of_files, key)
     record["detections"].sort(key=jsonl.canonical)
     record["imported_modules"].sort()
     record["metadata"]["uri_input"]["package"] = package.name
@@ -82,14 +87,25 @@ def make_record(
     return record
 
 
-def pack(lines: Iterable[bytes], threads: int) -> Iterator[bytes]:
-    """Compress lines into zstd frames that each hold whole lines; yields one frame at a time, at least one.
+def package_detections(
+    found: list[dict[str, Any]], places: Places, to_json: Callable[[object], object], key: Key | None = None
+) -> list[dict[str, Any]]:
+    """Return the detections of a record that are of the package as such, as `make_record` has them.
+
+    `found` are the scanner's own of a package whose files it does not look at, others among them.
+    """
+    plain = _plain([one for one in found if one["type"] in OF_PACKAGE], places.normalise, to_json)
+    return sorted(_published(plain, key), key=jsonl.canonical)
+
+
+def pack(blocks: Iterable[Iterable[bytes]], threads: int) -> Iterator[bytes]:
+    """Compress blocks of lines into zstd frames that each hold whole lines of one block; yields them, at least one.
 
     As many frames as there are `threads` are compressed at a time; the bytes are the same with any number.
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[bytes]] = deque()
-        for frame in _frames(lines):
+        for frame in _frames(blocks):
             waiting.append(pool.submit(_compress, frame))
             if len(waiting) > threads:
                 yield waiting.popleft().result()
@@ -97,20 +113,29 @@ def pack(lines: Iterable[bytes], threads: int) -> Iterator[bytes]:
             yield waiting.popleft().result()
 
 
-def _frames(lines: Iterable[bytes]) -> Iterator[bytes]:
-    frame, size, frames = [], 0, 0
-    for line in lines:
-        frame.append(line)
-        size += len(line)
-        if size >= _FRAME:
+def _frames(blocks: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
+    frames = 0
+    for block in blocks:
+        frame, size = [], 0
+        for line in block:
+            frame.append(line)
+            size += len(line)
+            if size >= _FRAME:
+                yield b"".join(frame)
+                frame, size, frames = [], 0, frames + 1
+        if frame:
             yield b"".join(frame)
-            frame, size, frames = [], 0, frames + 1
-    if frame or not frames:
-        yield b"".join(frame)
+            frames += 1
+    if not frames:
+        yield b""
 
 
 def _compress(frame: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True, write_checksum=True).compress(frame)
+
+
+def _published(detections: list[dict[str, Any]], key: Key | None) -> list[dict[str, Any]]:
+    return redact(detections, key) if key else detections
 
 
 def _plain(value: Any, text: Callable[[str], str], to_json: Callable[[object], object]) -> Any:

@@ -10,7 +10,8 @@ that its re-use can be found, and without the key nobody can check a guess. What
 
 Everywhere else in the record a secret goes, also encoded, if it has `_LONG` characters: `admin` is a password
 somewhere and a word everywhere. One that could be a name in a program, `environment`, goes where it is quoted.
-Locations, names, tags and digests stay, and so do paths in other texts.
+Locations, names, tags and digests stay, and so do paths in other texts. What is said of the package as such (see
+records.OF_PACKAGE) is looked at apart from what is said of its files: neither is searched for secrets of the other.
 """
 
 import ast
@@ -99,7 +100,7 @@ class Key:
 
 
 def redact(detections: list[Detection], key: Key) -> list[Detection]:
-    """Return the detections of a package without the secrets that they quote."""
+    """Return detections, all of a package's files or all of the package as such, without the secrets they quote."""
     secrets: set[str] = set()
     lines: set[tuple[str, int]] = set()
     texts: set[str] = set()

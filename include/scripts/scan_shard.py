@@ -3,7 +3,11 @@
 A parent process loads Aura once and forks a child for every package, a few at a time, the costly ones first. A child
 that takes too long, too much memory or fails otherwise is one package lost, never more. A run that was killed goes on
 where it was when it is started again. The results appear in OUTPUT at the end, each file whole: ``records.jsonl.zst``,
-``status.jsonl``, ``joblog.txt`` and ``scanner.json``; ``OUTPUT/.work`` holds what is under way.
+``status.jsonl``, ``joblog.txt``, ``known.jsonl`` and ``scanner.json``; ``OUTPUT/.work`` holds what is under way.
+
+Of a known package, whose record the control host has, no file is scanned. What Aura says of the package as such changes
+with the aura_dataset: this alone is found anew, and is in ``known.jsonl``, one line a known package, sorted by name:
+``{"detections": [...], "name": "..."}``, or ``{"detections": null, "name": "...", "reason": "<sentence>"}``.
 """
 
 import argparse
@@ -11,15 +15,15 @@ import functools
 import gc
 import logging
 import os
-import platform
 import re
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +35,7 @@ import jsonl
 import outcome
 import program
 import records
+import scanner_identity
 from datasets import load_datasets
 from journal import Journal, sync
 from mirror_view import visible_document
@@ -41,20 +46,19 @@ from progress import Progress
 from redaction import Key
 from shard import Package, ReleaseFile, read_shard
 
-FILE_BYTES = 1024**3  # of any one file that a child writes, so of a member of an archive; as in aura_config.yaml
 NEARLY = 0.95  # of the memory a child may use: so much is taken to be all of it
 # Fewer packages than this, all crashed, are bad luck; from here on the scanner itself is taken to be broken.
 SUSPICIOUS = 5
 # Fixed before Python starts: the order of sets, and that text is UTF-8, on whatever machine this is.
 _PYTHON = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
-_RESULTS = ("records.jsonl.zst", "status.jsonl", "joblog.txt", "scanner.json")
+_RESULTS = ("records.jsonl.zst", "status.jsonl", "joblog.txt", "known.jsonl", "scanner.json")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A package, the files of it that are there, and a directory of its own to work in."""
+    """A package, the files of it that are there (of a known one all), and a directory of its own to work in."""
 
     package: Package
     files: tuple[ReleaseFile, ...]
@@ -97,12 +101,12 @@ class Workspace:
         """Make ready to scan; return the names of the packages that an earlier run has finished."""
         self._jobs.mkdir()
         self._records.mkdir(exist_ok=True)
-        statuses = [entry["status"] for entry in self._journal.entries]
-        if not all(self._record(status["name"]).is_file() for status in statuses if status["record"]):
+        entries = self._journal.entries
+        if not all(self._record(name).is_file() for name in map(_name, filter(_has_line, entries))):
             log.warning("records of an earlier run are gone: everything is scanned again")
             self.start_anew()
             return set()
-        return {status["name"] for status in statuses}
+        return set(map(_name, entries))
 
     def start_anew(self) -> None:
         """Forget what earlier runs have finished."""
@@ -110,17 +114,15 @@ class Workspace:
 
     def job(self, package: Package, web: Path) -> Job:
         """Return what a child needs to scan `package` from the mirror tree in `web`."""
-        files = () if package.refused else tuple(f for f in package.files if _size(web / f.path) == f.size)
+        files = () if package.refused else package.files
+        if not package.known:
+            files = tuple(file for file in files if _size(web / file.path) == file.size)
         return Job(package, files, self._jobs / f"{package.seq:06d}")
 
     def keep(self, job: Job, result: Outcome, ended: Ended | None, record: dict[str, Any] | None) -> None:
         """Take over the record, if there is one, and note that the package is finished."""
-        package, size = job.package, 0
-        if record is not None:
-            size = job.record.stat().st_size
-            sync(job.record)  # a record is on the disk, with its name, before the journal says so
-            job.record.replace(self._record(package.name))
-            sync(self._records)
+        package = job.package
+        size = self._take_over(job) if record is not None else 0
         status = {
             "name": jsonl.clean(package.name),
             "version": package.version,
@@ -136,7 +138,15 @@ class Workspace:
             "files": [{"path": file.path, "sha256": file.sha256, "size": file.size} for file in package.files],
         }
         row = joblog.row(package.seq, package.name, ended, size) if ended else None
-        self._journal.append({"status": status, "joblog": row})
+        self._journal.append({"status": status, "joblog": row, "block": package.block})
+        self.clear(job)
+
+    def keep_known(self, job: Job, result: Outcome) -> None:
+        """Take over the line of a known package if all went well, and note that the package is finished."""
+        if result.status == "ok":
+            self._take_over(job)
+        known = {"name": jsonl.clean(job.package.name), "status": result.status, "reason": result.reason}
+        self._journal.append({"known": known})
         self.clear(job)
 
     def clear(self, job: Job) -> None:
@@ -145,19 +155,23 @@ class Workspace:
 
     def crashes(self) -> list[str]:
         """Return the reasons of the crashes if every package that was tried has crashed, else nothing."""
-        tried = [entry["status"] for entry in self._journal.entries if entry["joblog"] is not None]
+        entries = self._journal.entries
+        tried = [_subject(entry) for entry in entries if "known" in entry or entry["joblog"] is not None]
         crashed = [str(status["reason"]) for status in tried if status["status"] == "crash"]
         return crashed if len(crashed) == len(tried) else []
 
     def write_results(self, scanner: dict[str, Any], threads: int) -> None:
-        """Write the four result files; `scanner` is the content of the last. `threads` compress the records."""
-        entries = sorted(self._journal.entries, key=lambda entry: str(entry["status"]["name"]))
-        with_record = (entry["status"]["name"] for entry in entries if entry["status"]["record"])
-        frames = records.pack((self._record(name).read_bytes() for name in with_record), threads)
+        """Write the five result files; `scanner` is the content of the last. `threads` compress the records."""
+        entries = sorted(self._journal.entries, key=_name)
+        scanned = [entry for entry in entries if "status" in entry]
+        blocks = groupby(filter(_has_line, scanned), key=lambda entry: int(entry["block"]))
+        frames = records.pack((map(self._line, block) for _, block in blocks), threads)
         jsonl.write_atomic(self._output / "records.jsonl.zst", frames)
-        jsonl.write_atomic(self._output / "status.jsonl", (jsonl.line(entry["status"]) for entry in entries))
-        rows = (entry["joblog"] for entry in self._journal.entries if entry["joblog"] is not None)
+        jsonl.write_atomic(self._output / "status.jsonl", (jsonl.line(entry["status"]) for entry in scanned))
+        rows = [entry["joblog"] for entry in self._journal.entries if entry.get("joblog") is not None]
         jsonl.write_atomic(self._output / "joblog.txt", (row.encode() for row in (joblog.HEADER, *rows)))
+        known = (entry for entry in entries if "known" in entry)
+        jsonl.write_atomic(self._output / "known.jsonl", map(self._line, known))
         jsonl.write_atomic(self._output / "scanner.json", [jsonl.line(scanner)])
 
     def close(self) -> None:
@@ -165,8 +179,22 @@ class Workspace:
         self._records.replace(self._jobs / "records")  # at once, so that a run that is killed here counts as finished
         _remove(self._jobs)
 
+    def _take_over(self, job: Job) -> int:
+        """Keep the line that a child left; return its size in bytes."""
+        size = job.record.stat().st_size
+        sync(job.record)  # a line is on the disk, with its name, before the journal says so
+        job.record.replace(self._record(job.package.name))
+        sync(self._records)
+        return size
+
     def _record(self, name: str) -> Path:
         return self._records / f"{name}.json"
+
+    def _line(self, entry: dict[str, Any]) -> bytes:
+        """Return the record of a package, or what ``known.jsonl`` says of it."""
+        if _has_line(entry):
+            return self._record(_name(entry)).read_bytes()
+        return jsonl.line({"detections": None, "name": _name(entry), "reason": _subject(entry)["reason"]})
 
 
 def scan_packages(
@@ -174,13 +202,9 @@ def scan_packages(
     workspace: Workspace,
     pool: ForkPool[Job],
     web: Path,
-    history: Mapping[str, float],
     progress: Progress,
 ) -> None:
-    """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns.
-
-    `history` is what is known of the CPU seconds that their scans take.
-    """
+    """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns."""
     scans = []
     for package in packages:
         job = workspace.job(package, web)
@@ -189,7 +213,7 @@ def scan_packages(
             scans.append(job)
         else:
             _report(workspace, progress, job, result)
-    scans.sort(key=lambda job: cost.predicted(job.package.name, job.files, history), reverse=True)
+    scans.sort(key=lambda job: cost.predicted(job.package, job.files), reverse=True)
     for event in pool.run(scans):
         if event is None:
             progress.tick()
@@ -203,7 +227,10 @@ def scan_packages(
         record = None
         if result.record:
             try:
-                record = outcome.read_record(job.record, job.package.name)
+                if job.package.known:
+                    outcome.check_known(job.record, job.package.name)
+                else:
+                    record = outcome.read_record(job.record, job.package.name)
             except outcome.NoRecordError as error:
                 result = error.outcome
             else:
@@ -213,27 +240,41 @@ def scan_packages(
 
 
 def scan_in_child(engine: ModuleType, web: Path, unconfined: Collection[str], key: Key | None, job: Job) -> None:
-    """Scan one package, in a process of its own, and leave the record and the outcome in the directory of `job`.
+    """Scan one package, in a process of its own, and leave its line and the outcome in the directory of `job`.
 
-    `unconfined` names what the kernel refuses of what isolation.py shuts it in with. With a `key` neither quotes
-    secrets. Raises what Aura raises, after leaving the outcome.
+    The line is the record, or of a known package that of ``known.jsonl``; with a `key` neither quotes secrets, nor does
+    the outcome. `unconfined` names what the kernel refuses of what isolation.py shuts it in with. Raises what Aura
+    raises, after leaving the outcome.
     """
     job.temporary.mkdir(parents=True)
     os.chdir(job.directory)
     tempfile.tempdir = str(job.temporary)
     try:
         isolation.confine(job.directory, unconfined)
-        found = engine.scan(job.package.name, visible_document(job.package, job.files))
-        if peak_memory() > NEARLY * resource.getrlimit(resource.RLIMIT_AS)[0]:
-            # Aura takes a file that it has no memory to parse for one that cannot be parsed, and goes on.
-            raise MemoryError("parts of the scan may have failed for want of it")
-        places = records.Places(web, job.temporary, found.unpacked)
-        record = records.make_record(job.package, job.files, found.output, places, engine.to_json, key)
-        job.record.write_bytes(jsonl.line(record))
-        outcome.of_record(record, job.files).write(job.outcome)
+        make_line = _known_line if job.package.known else _record
+        line, result = make_line(engine, web, key, job)
+        job.record.write_bytes(jsonl.line(line))
+        result.write(job.outcome)
     except BaseException as error:
         outcome.of_error(error, (web, job.temporary), key).write(job.outcome)
         raise
+
+
+def _record(engine: ModuleType, web: Path, key: Key | None, job: Job) -> tuple[dict[str, Any], Outcome]:
+    found = engine.scan(job.package.name, visible_document(job.package, job.files))
+    if peak_memory() > NEARLY * resource.getrlimit(resource.RLIMIT_AS)[0]:
+        # Aura takes a file that it has no memory to parse for one that cannot be parsed, and goes on.
+        raise MemoryError("parts of the scan may have failed for want of it")
+    places = records.Places(web, job.temporary, found.unpacked)
+    record = records.make_record(job.package, job.files, found.output, places, engine.to_json, key)
+    return record, outcome.of_record(record, job.files)
+
+
+def _known_line(engine: ModuleType, web: Path, key: Key | None, job: Job) -> tuple[dict[str, Any], Outcome]:
+    document = visible_document(job.package, job.files)
+    found = engine.look_at_package(job.package.name, document, len(job.files))
+    detections = records.package_detections(found, records.Places(web, job.temporary, {}), engine.to_json, key)
+    return {"detections": detections, "name": job.package.name}, Outcome("ok")
 
 
 def peak_memory() -> int:
@@ -253,18 +294,26 @@ def _report(
     failed = result.status not in ("ok", "no_release")
     if failed:
         log.warning("%r: %s: %s", job.package.name, result.status, result.reason)
-    workspace.keep(job, result, ended, record)
+    if job.package.known:
+        workspace.keep_known(job, result)
+    else:
+        workspace.keep(job, result, ended, record)
     progress.advance(failed=failed)
 
 
-def _load_aura() -> ModuleType:
-    try:
-        import aura_engine
-    except Exception as error:
-        raise ProgramError(
-            f"Aura cannot be loaded ({error!r}); make the scanner environment again from requirements.txt"
-        ) from error
-    return aura_engine
+def _subject(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what an entry of the journal says of its package: at least name, status and reason."""
+    subject: dict[str, Any] = entry["known"] if "known" in entry else entry["status"]
+    return subject
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str(_subject(entry)["name"])
+
+
+def _has_line(entry: dict[str, Any]) -> bool:
+    """Return whether a child left a line of the package: a record, or what ``known.jsonl`` is to say."""
+    return entry["known"]["status"] == "ok" if "known" in entry else bool(entry["status"]["record"])
 
 
 def _remove(directory: Path) -> None:
@@ -291,27 +340,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where to put the results")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="the unpacked aura_dataset (default: none is used)")
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=f"packages at a time (default: {cores})")
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="seconds a package (default: 900)")
-    parser.add_argument("--cpu", type=float, metavar="S", help="CPU seconds a package (default: twice --timeout)")
-    parser.add_argument("--memory", type=int, default=4096, metavar="MB", help="MiB a package (default: 4096)")
+    scanner_identity.add_options(parser)
     parser.add_argument(
         "--memfree",
         type=int,
         default=2048,
         metavar="MB",
         help="MiB to leave free: start no other package while there is less, put one off at half (default: 2048)",
-    )
-    parser.add_argument(
-        "--history",
-        type=Path,
-        metavar="FILE",
-        help="packages.jsonl.zst of an earlier scan: what took long then is started first",
-    )
-    parser.add_argument(
-        "--redaction-key",
-        type=Path,
-        metavar="FILE",
-        help="64 hexadecimal digits: quote no secrets, only hashes of them made with this key (default: quote them)",
     )
     parser.add_argument("--stock", action="store_true", help="run Aura as it is, several times slower")
     return parser.parse_args()
@@ -330,28 +365,10 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     dataset: Path | None = arguments.dataset and arguments.dataset.absolute()
     shard = read_shard(arguments.shard)
     names = {package.name for package in shard.packages}
-    history = cost.read_history(arguments.history, names) if arguments.history else {}
-    # By default more than one thread can use, so that it is the clock which decides, and not a race of the two.
-    cpu_seconds: float = 2 * arguments.timeout if arguments.cpu is None else arguments.cpu
-    key = Key.read(arguments.redaction_key) if arguments.redaction_key else None
-    engine = _load_aura()
+    settings = scanner_identity.read_settings(arguments)
+    engine = scanner_identity.load_engine()
     datasets = load_datasets(dataset, names, engine.popular_threshold()) if dataset else None
-    scanner = {
-        "scanner": "aura-security",
-        "version": engine.VERSION,
-        "python": platform.python_version(),
-        "settings": {
-            "timeout": arguments.timeout,
-            "cpu_seconds": cpu_seconds,
-            "memory": arguments.memory,
-            "file_bytes": FILE_BYTES,
-            "unpacked_bytes": engine.MAX_BYTES,
-            "unpacked_members": engine.MAX_MEMBERS,
-            "libmagic": engine.LIBMAGIC,
-            **({"secrets": "redacted", "redaction_key_id": key.id} if key else {"secrets": "kept"}),
-            **({f"{name}_sha256": digest for name, digest in datasets.digests.items()} if datasets else {}),
-        },
-    }
+    scanner = {**scanner_identity.identity(engine, settings), "datasets": datasets.digests if datasets else {}}
     workspace = Workspace(output, {"shard": shard.sha256, "scanner": scanner})
     if workspace.finished(len(shard.packages)):
         log.info("scan %s: finished already by an earlier run", shard.label)
@@ -365,12 +382,12 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     log.info("scan %s: shut in by %s", shard.label, isolation.describe(refused))
     if isolation.NAMESPACES not in refused:
         isolation.enter_namespaces()
-    limits = Limits(arguments.timeout, cpu_seconds, arguments.memory * 1024**2, FILE_BYTES)
-    work = functools.partial(scan_in_child, engine, web, refused, key)
+    limits = Limits(settings.timeout, settings.cpu_seconds, settings.memory * 1024**2, scanner_identity.FILE_BYTES)
+    work = functools.partial(scan_in_child, engine, web, refused, settings.key)
     pool = ForkPool(work, arguments.jobs, limits, arguments.memfree * 1024**2)
     todo = [package for package in shard.packages if package.name not in done]
     progress = Progress(f"scan {shard.label}", len(shard.packages), done=len(done))
-    scan_packages(todo, workspace, pool, web, history, progress)
+    scan_packages(todo, workspace, pool, web, progress)
     progress.close()
     workspace.write_results(scanner, arguments.jobs)
     crashes = workspace.crashes()

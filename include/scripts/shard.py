@@ -5,7 +5,11 @@
     {"name": "six", "version": "1.17.0",
      "files": [{"path": "packages/ab/cd/<hash>/six-1.17.0.tar.gz", "sha256": "<64 hex>", "size": 34031,
                 "upload_time": "2024-12-04T17:35:26Z"}],
-     "json": {"info": {...}, "releases": {"1.17.0": [...]}, "urls": [...]}}
+     "json": {"info": {...}, "releases": {"1.17.0": [...]}, "urls": [...]},
+     "block": 0, "cost": 1.25, "known": true}
+
+Packages of the same block are compressed together, and never with those of another; ``cost`` is how many CPU seconds
+the scan is predicted to take; ``known`` is there where the control host has the record from an earlier scan.
 
 The control host wrote it, but names and paths in it come from upstream, so they are checked again here, where they
 become paths of this machine.
@@ -14,6 +18,7 @@ become paths of this machine.
 import hashlib
 import io
 import json
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +55,8 @@ class Package:
 
     `seq` is its 1-based place in the shard. `refused` is the reason why the package cannot be handled, or None; only
     if it is None have `name` and every path of `files` been found safe. `refused_files` are (path, reason) of single
-    files that were left out of `files`. `document` is the trimmed JSON document of the package.
+    files that were left out of `files`. `document` is the trimmed JSON document of the package. `cost` is in CPU
+    seconds, None if nothing is predicted.
     """
 
     seq: int
@@ -60,6 +66,9 @@ class Package:
     document: dict[str, Any]
     refused: str | None = None
     refused_files: tuple[tuple[str, str], ...] = ()
+    block: int = 0
+    cost: float | None = None
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,9 @@ def _package(seq: int, entry: object) -> Package:
     if not isinstance(entry, dict) or not isinstance(name := entry.get("name"), str):
         raise ValueError(f"line {seq} is not a package")
     version, document, listed = entry.get("version"), entry.get("json"), entry.get("files")
+    block, cost, known = entry.get("block", 0), entry.get("cost"), entry.get("known", False)
+    if type(block) is not int or type(known) is not bool or not _is_cost(cost):
+        raise ValueError(f"line {seq} has a block, a cost or a mark that is not what it should be")
     files, refused_files, refused = [], [], None
     try:
         check_name(name)
@@ -128,14 +140,20 @@ def _package(seq: int, entry: object) -> Package:
         if not isinstance(document, dict) or not isinstance(document.get("info"), dict):
             raise RefusedError("its JSON document is not what it should be")
     except RefusedError as error:
-        return Package(seq, name, None, (), {}, refused=str(error))
+        return Package(seq, name, None, (), {}, refused=str(error), block=block, cost=cost, known=known)
     for listing in listed:
         try:
             files.append(_release_file(listing))
         except RefusedError as error:
             refused = refused or f"a release file is refused: {error}"
             refused_files.append((str(listing.get("path")) if isinstance(listing, dict) else "", str(error)))
-    return Package(seq, name, version, tuple(files), document, refused, tuple(refused_files))
+    return Package(
+        seq, name, version, tuple(files), document, refused, tuple(refused_files), block=block, cost=cost, known=known
+    )
+
+
+def _is_cost(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value < math.inf)
 
 
 def _release_file(listing: object) -> ReleaseFile:

@@ -9,8 +9,10 @@ import msgspec
 
 from pypi_scan.accept import ShardSummary, accept_results
 from pypi_scan.datasets.layout import AURA_DATASET
+from pypi_scan.divide import read_division
+from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import redaction_key
-from pypi_scan.results import RESULT_FILES, ResultsError
+from pypi_scan.results import RESULT_FILES, ResultsError, Scanner
 from pypi_scan.settings import Settings
 from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
 
@@ -32,11 +34,12 @@ class WorkerReport(msgspec.Struct):
     isolation: str
 
 
-def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
+def prepare_worker(settings: Settings, scan_id: str, package_timeout: int) -> dict[str, Any]:
     """Ship the scripts, the scan's aura_dataset and the redaction key to the worker, check it, and return its report.
 
-    Raises WorkerError if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError
-    if the key is damaged.
+    Its ``scanner`` is the `Scanner` of scans in which a package may take `package_timeout` seconds. Raises WorkerError
+    if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError if the key is
+    damaged.
     """
     check_ids(scan_id)
     worker = Worker.from_connection(settings.worker_conn_id)
@@ -58,6 +61,10 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
             session.run(["chmod", "600", "--", key])
         options = [f"--requirements={scripts / 'requirements.txt'}", f"--min-free-gb={_MIN_FREE_GB}"]
         output = session.run([worker.python, scripts / "check_worker.py", *options], timeout=120.0)
+        limits = [f"--timeout={package_timeout}"]
+        if not settings.keep_secrets:
+            limits.append(f"--redaction-key={worker.redaction_key(scan_id)}")
+        described = session.run([worker.python, scripts / "describe_scanner.py", *limits], timeout=120.0)
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
     if others := set(scans) - {scan_id}:
         log.warning("the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others))
@@ -65,8 +72,14 @@ def prepare_worker(settings: Settings, scan_id: str) -> dict[str, Any]:
         report = msgspec.json.decode(output, type=WorkerReport)
     except msgspec.MsgspecError:
         raise WorkerError(f"worker {worker.conn_id}: check_worker.py said {output[:200]!r}, not its report") from None
-    log.info("worker %s is ready: %s", worker.conn_id, report)
-    return {"worker": worker.conn_id, **msgspec.structs.asdict(report)}
+    try:
+        scanner = msgspec.json.decode(described, type=Scanner)
+    except msgspec.MsgspecError:
+        raise WorkerError(
+            f"worker {worker.conn_id}: describe_scanner.py said {described[:200]!r}, not what it scans with"
+        ) from None
+    log.info("worker %s is ready: %s, %s", worker.conn_id, report, scanner)
+    return {"worker": worker.conn_id, **msgspec.structs.asdict(report), "scanner": msgspec.structs.asdict(scanner)}
 
 
 def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
@@ -84,9 +97,14 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
         with worker_session(worker) as session:
             for name in RESULT_FILES:
                 session.get(worker.results_dir(scan_id, shard) / name, incoming / name, _MAX_RESULT_BYTES)
-        summary = accept_results(
-            scan_dir / "shards" / f"{shard}.jsonl.zst", incoming, keep_secrets=settings.keep_secrets
-        )
+        with RecordStore.in_directory(settings.state_dir) as store:
+            summary = accept_results(
+                scan_dir / "shards" / f"{shard}.jsonl.zst",
+                incoming,
+                read_division(scan_dir).scanner,
+                store,
+                keep_secrets=settings.keep_secrets,
+            )
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)

@@ -18,8 +18,9 @@ from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
-from pypi_scan.plan import SCAN_ID, SHARD_ID
+from pypi_scan.plan import SCAN_ID
 from pypi_scan.redaction_key import REDACTION_KEY
+from pypi_scan.shard import SHARD_ID
 
 log = logging.getLogger(__name__)
 

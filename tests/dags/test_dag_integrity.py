@@ -147,5 +147,6 @@ def test_the_form_of_a_global_scan_has_defaults_that_scan_everything_and_publish
         "limit": None,
         "shards": None,
         "package_timeout": 1200,
+        "mode": "reuse",
         "publish": True,
     }

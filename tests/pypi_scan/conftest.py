@@ -5,19 +5,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 
 from demo.object_store import ObjectStore, object_store
 from pypi_scan.accept import ShardSummary, accept_results
+from pypi_scan.divide import Division, divide_scan
 from pypi_scan.manifest import Manifest
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import pack_editions, pack_scan
 from pypi_scan.plan import Plan, plan_scan
 from pypi_scan.publish import Cdn, make_client
+from pypi_scan.record_store import RecordStore
+from pypi_scan.results import Scanner
 from pypi_scan.scan_request import ScanRequest
 
 
@@ -56,16 +61,29 @@ def _read_zst(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file.read().splitlines()]
 
 
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+SCANNER = Scanner("aura-security", "2.1", "3.11.9", {"timeout": 900.0, "libmagic": "5.46", "secrets": "redacted"}, {})
+DATASETS = {"pypi_stats.json": "a" * 64, "reverse_dependencies.json": "b" * 64}
+
+
 class Results:
     """The results of one shard in the making, as the worker writes them; `write` puts them into `directory`.
 
-    Change what the attributes hold to tell a lie.
+    Each package has a detection in its code and, if `downloads` are given, one that says how many they are. Change what
+    the attributes hold to tell a lie.
     """
 
-    def __init__(self, shard: Path, directory: Path) -> None:
+    def __init__(self, shard: Path, directory: Path, downloads: int | None = None) -> None:
         self.directory = directory
         self.shard = shard
-        packages = _read_zst(shard)
+        every = _read_zst(shard)
+        packages = [package for package in every if not package.get("known")]
+        self.known: list[dict[str, Any]] = [
+            {"name": package["name"], "detections": _popularity(package["name"], downloads)}
+            for package in every
+            if package.get("known")
+        ]
+        self.blocks = {package["name"]: package["block"] for package in every}
         self.statuses = [
             {
                 "name": package["name"],
@@ -77,7 +95,7 @@ class Results:
                 "cpu_seconds": 1.25,
                 "peak_memory_bytes": 2**27,
                 "bytes": sum(file["size"] for file in package["files"]),
-                "detections": 1,
+                "detections": 1 if downloads is None else 2,
                 "score": 10,
                 "files": [{key: file[key] for key in ("path", "sha256", "size")} for file in package["files"]],
             }
@@ -85,9 +103,11 @@ class Results:
         ]
         self.records = [
             {
-                "detections": [_detection(package["files"][0]["path"])],
+                "detections": sorted(
+                    [_detection(package["files"][0]["path"]), *_popularity(package["name"], downloads)], key=_json_line
+                ),
                 "imported_modules": ["os"],
-                "tags": [],
+                "tags": ["file_access", *([] if downloads is None else ["package_info"]), "taint_sink"],
                 "metadata": {"uri_input": {"package": package["name"], "package_name": package["name"]}},
                 "score": 10,
                 "name": f"mirror://{package['name']}",
@@ -100,12 +120,7 @@ class Results:
             for number, package in enumerate(packages, start=1)
         ]
         self.joblog_header = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
-        self.scanner: dict[str, Any] = {
-            "scanner": "aura-security",
-            "version": "2.1",
-            "python": "3.11.9",
-            "settings": {"timeout": 900.0, "libmagic": "5.46", "secrets": "redacted"},
-        }
+        self.scanner: dict[str, Any] = {**msgspec.to_builtins(SCANNER), "datasets": DATASETS}
 
     def fail(self, name: str, status: str) -> None:
         """Let a package end without a record."""
@@ -114,22 +129,35 @@ class Results:
         self.records = [record for record in self.records if record["pypi"]["name"] != name]
 
     def write(self) -> Path:
-        """Write the four files, the records in one frame a record; return the directory."""
+        """Write the files, the records in one frame a block; return the directory."""
         self.directory.mkdir(parents=True)
-        self.write_records(*(_json_line(record) for record in self.records))
+        of_blocks = groupby(self.records, key=lambda record: self.blocks.get(record["pypi"]["name"]))
+        self.write_records(*(b"".join(map(_json_line, records)) for _, records in of_blocks))
+        (self.directory / "known.jsonl").write_bytes(b"".join(map(_json_line, self.known)))
         (self.directory / "status.jsonl").write_bytes(b"".join(map(_json_line, self.statuses)))
         (self.directory / "joblog.txt").write_text("".join(f"{row}\n" for row in [self.joblog_header, *self.joblog]))
         (self.directory / "scanner.json").write_bytes(_json_line(self.scanner))
         return self.directory
 
-    def accept(self) -> ShardSummary:
+    def accept(self, scanner: Scanner = SCANNER) -> ShardSummary:
         """Write them, and have the control host accept them."""
-        return accept_results(self.shard, self.write())
+        self.write()
+        return self.accept_written(scanner)
 
-    def write_records(self, *lines: bytes) -> None:
-        """Write these lines as the records, each in a frame of its own."""
-        compressor = zstandard.ZstdCompressor(write_checksum=True)
-        (self.directory / "records.jsonl.zst").write_bytes(b"".join(map(compressor.compress, lines)))
+    def accept_written(self, scanner: Scanner = SCANNER) -> ShardSummary:
+        """Have the control host accept what was written."""
+        with open_store(self.directory.parents[2]) as store:
+            return accept_results(self.shard, self.directory, scanner, store)
+
+    def write_records(self, *frames: bytes) -> None:
+        """Write lines as the records, each of `frames` in a frame of its own."""
+        compressor = zstandard.ZstdCompressor(level=17, write_checksum=True)
+        (self.directory / "records.jsonl.zst").write_bytes(b"".join(map(compressor.compress, frames)))
+
+
+def open_store(scans_dir: Path, now: datetime = NOW) -> RecordStore:
+    """The record store of the scans in a directory."""
+    return RecordStore(scans_dir / "records.sqlite", now)
 
 
 def _detection(path: str) -> dict[str, Any]:
@@ -150,6 +178,21 @@ def _detection(path: str) -> dict[str, Any]:
     }
 
 
+def _popularity(name: str, downloads: int | None) -> list[dict[str, Any]]:
+    """What Aura says of the package, not of its code: nothing if `downloads` are not known."""
+    about = {
+        "type": "PackageInformation",
+        "slug": "packageinformation",
+        "severity": "unknown",
+        "score": 0,
+        "message": "Package information",
+        "signature": f"package_enrichment#{name}",
+        "tags": ["package_info"],
+        "extra": {"score": {"downloads": downloads}, "reverse_dependencies": []},
+    }
+    return [] if downloads is None else [about]
+
+
 def _json_line(value: object) -> bytes:
     """A value as the worker writes it into a file of JSON lines."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
@@ -157,14 +200,15 @@ def _json_line(value: object) -> bytes:
 
 @dataclass(frozen=True)
 class Scan:
-    """A planned scan, whose results are to come."""
+    """A planned and divided scan, whose results are to come."""
 
     directory: Path
     plan: Plan
+    division: Division
 
-    def results(self, shard: str) -> Results:
+    def results(self, shard: str, downloads: int | None = None) -> Results:
         """Honest results of a shard, not written yet."""
-        return Results(self.directory / "shards" / f"{shard}.jsonl.zst", self.directory / "results" / shard)
+        return Results(self.directory / "shards" / f"{shard}.jsonl.zst", self.directory / "results" / shard, downloads)
 
     def pack(self, cdn_public_url: str = "https://cdn.example", **options: Any) -> Manifest:
         """Pack what was accepted, as the tasks editions and pack do."""
@@ -177,9 +221,9 @@ def make_scan(make_mirror: Callable[..., Mirror], tmp_path: Path) -> Callable[..
     """Plan a scan of a mirror; see `make_mirror`."""
 
     def make(packages: dict[str, list[str] | bytes | None], shards: int = 1) -> Scan:
-        request = ScanRequest(datetime(2026, 11, 1, tzinfo=UTC), shards=shards)
-        plan = plan_scan(make_mirror(packages), request, tmp_path / "scans", "run")
-        return Scan(tmp_path / "scans" / plan.scan_id, plan)
+        plan = plan_scan(make_mirror(packages), ScanRequest(NOW), tmp_path / "scans", "run")
+        directory = tmp_path / "scans" / plan.scan_id
+        return Scan(directory, plan, divide_scan(directory, SCANNER, records=None, shards=shards))
 
     return make
 

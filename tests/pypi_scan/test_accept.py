@@ -14,8 +14,9 @@ NAMES = ["a", "b", "c", "d"]
 
 
 @pytest.fixture
-def made(make_scan: Callable[..., Any]) -> Any:
-    """Results of a shard of four packages, not written yet."""
+def made(make_scan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Results of a shard of four packages in two blocks, not written yet."""
+    monkeypatch.setattr("pypi_scan.plan.block_size", lambda names: 2)
     return make_scan(dict.fromkeys(NAMES)).results("0001")
 
 
@@ -38,21 +39,17 @@ def test_good_records_stay_as_the_worker_compressed_them(made: Any) -> None:
     summary = made.accept()
     assert (summary.packages, summary.records, summary.by_status) == (4, 3, {"ok": 3, "timeout": 1})
     assert {name: (made.directory / name).read_bytes() for name in before} == before
-    assert frames_of(made.directory) == [["a"], ["c"], ["d"]]
+    assert frames_of(made.directory) == [["a"], ["c", "d"]]
     assert (made.directory / "rejected.jsonl").read_bytes() == b""
 
 
-@pytest.mark.parametrize("in_one_frame", [False, True])
 def test_a_rejected_record_leaves_its_frame_and_is_told(
-    made: Any, read_zst: Callable[[Path], list[dict[str, Any]]], in_one_frame: bool
+    made: Any, read_zst: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
     made.records[1]["tags"] = "hunter2"
-    if in_one_frame:
-        whole = b"".join(json.dumps(record).encode() + b"\n" for record in made.records)
-        made.write_records, write_records = lambda *lines: write_records(whole), made.write_records
     summary = made.accept()
     assert (summary.packages, summary.records, summary.by_status) == (4, 3, {"ok": 3, "rejected": 1})
-    assert frames_of(made.directory) == ([["a", "c", "d"]] if in_one_frame else [["a"], [], ["c"], ["d"]])
+    assert frames_of(made.directory) == [["a"], ["c", "d"]]
     assert [record["pypi"]["name"] for record in read_zst(made.directory / "records.jsonl.zst")] == ["a", "c", "d"]
     (line,) = (made.directory / "rejected.jsonl").read_text().splitlines()
     reason = "Expected `array`, got `str` - at `$.tags`"

@@ -59,7 +59,7 @@ def packed(make_scan: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]
             for name, (version, _) in packages.items()
         }
         scan = make_scan(documents, shards=2)
-        for shard in scan.plan.shards:
+        for shard in scan.division.shard_ids:
             made = scan.results(shard)
             for record in made.records:
                 record["detections"] = packages[record["pypi"]["name"]][1] or []

@@ -47,7 +47,7 @@ FILES = {
 def scan(make_scan: Callable[..., Any]) -> Any:
     """A scan of three shards and a package that cannot be scanned, with results; package c has no record."""
     scan = make_scan({**dict.fromkeys(NAMES), "bad": b"{"}, shards=3)
-    for shard in scan.plan.shards:
+    for shard in scan.division.shard_ids:
         results = scan.results(shard)
         if any(status["name"] == "c" for status in results.statuses):
             results.fail("c", "timeout")
@@ -215,7 +215,7 @@ def test_a_directory_without_a_plan_is_refused(tmp_path: Path) -> None:
 
 def test_many_shards_need_few_open_files(make_scan: Callable[..., Any]) -> None:
     scan = make_scan(dict.fromkeys(f"p{number}" for number in range(60)), shards=60)
-    for shard in scan.plan.shards:
+    for shard in scan.division.shard_ids:
         scan.results(shard).accept()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(descriptor) for descriptor in os.listdir("/proc/self/fd"))  # noqa: PTH208

@@ -1,4 +1,4 @@
-"""Plans: which packages, which release of each, and shards of about equal cost."""
+"""Plans: which packages, and which release of each."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import zstandard
 
 from pypi_scan.mirror import Mirror
-from pypi_scan.plan import SCAN_ID, SHARD_ID, Plan, PlanError, balance, plan_scan, predicted_cost, read_plan
+from pypi_scan.plan import SCAN_ID, Plan, PlanError, plan_scan, read_plan
 from pypi_scan.scan_request import ScanRequest
+from pypi_scan.shard import block_size, read_blocks
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 ReadZst = Callable[[Path], list[dict[str, Any]]]
@@ -51,13 +51,16 @@ class Planner:
         return plan_scan(self.mirror, ScanRequest(as_of, **asked), self.scans, run, taken=taken)
 
     def packages(self, plan: Plan) -> dict[str, dict[str, Any]]:
-        """The lines of all shards by name; each shard is sorted, and every name is there once."""
-        shards = [self._read_zst(self._shard(plan, shard)) for shard in plan.shards]
-        assert all(lines == sorted(lines, key=lambda line: line["name"]) for lines in shards)
-        lines = [line for lines in shards for line in lines]
+        """The planned releases by name; they are sorted, and every name is there once."""
+        lines = self._read_zst(self._releases(plan))
         packages = {line["name"]: line for line in lines}
+        assert list(packages) == sorted(packages)
         assert len(packages) == len(lines) == plan.planned
         return packages
+
+    def blocks(self, plan: Plan) -> list[int]:
+        """How many packages each block has."""
+        return [len(block) for block in read_blocks(self._releases(plan))]
 
     def versions(self, plan: Plan) -> dict[str, str]:
         return {name: line["version"] for name, line in self.packages(plan).items()}
@@ -68,16 +71,16 @@ class Planner:
         return names
 
     def unscannable(self, plan: Plan) -> dict[str, str]:
-        """Name -> status and reason of the packages that no shard has."""
+        """Name -> status and reason of the packages that are not scanned."""
         lines = (self.scans / plan.scan_id / "unscannable.jsonl").read_bytes().splitlines()
         entries = [json.loads(line) for line in lines]
         return {entry["name"]: f"{entry['status']}: {entry['reason']}" for entry in entries}
 
-    def shard_bytes(self, plan: Plan) -> list[bytes]:
-        return [self._shard(plan, shard).read_bytes() for shard in plan.shards]
+    def content(self, plan: Plan) -> bytes:
+        return self._releases(plan).read_bytes()
 
-    def _shard(self, plan: Plan, shard: str) -> Path:
-        return self.scans / plan.scan_id / "shards" / f"{shard}.jsonl.zst"
+    def _releases(self, plan: Plan) -> Path:
+        return self.scans / plan.scan_id / "releases.jsonl.zst"
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def test_absurd_upload_times_are_times_all_the_same(planner: MakePlanner) -> Non
     assert (plan.scan_id, plan.as_of) == ("0999-01-01", "0999-01-01T00:00:00Z")
 
 
-def test_every_input_package_is_in_a_shard_or_has_a_reason(planner: MakePlanner) -> None:
+def test_every_input_package_is_planned_or_has_a_reason(planner: MakePlanner) -> None:
     plans = planner(
         {
             "good": None,
@@ -193,7 +196,7 @@ def test_hostile_metadata_costs_its_package_alone(planner: MakePlanner, changes:
     assert len(plans.unscannable(plan)["bad"]) < 500
 
 
-def test_a_shard_line(planner: MakePlanner) -> None:
+def test_a_line_of_the_plan(planner: MakePlanner) -> None:
     urls = {"Homepage": "https://example.org"}
     releases = {
         "1.0": [],
@@ -263,30 +266,34 @@ def test_a_mirror_never_synced_is_an_error(tmp_path: Path) -> None:
         plan_scan(Mirror(tmp_path / "mirror"), ScanRequest(AS_OF), tmp_path / "scans", "run")
 
 
-@pytest.mark.parametrize(("asked", "shards"), [(None, 1), (1, 1), (3, 3), (5, 5), (9, 5)])
-def test_number_of_shards(planner: MakePlanner, asked: int | None, shards: int) -> None:
-    plans = planner(dict.fromkeys("abcde"))
-    plan = plans.plan(shards=asked)
-    assert len(plan.shards) == shards
-    assert all(SHARD_ID.fullmatch(shard) for shard in plan.shards)
-    assert sorted(plans.packages(plan)) == list("abcde")
+@pytest.mark.parametrize(("names", "size"), [(1, 1), (127, 1), (128, 2), (8191, 127), (8192, 128), (700_000, 128)])
+def test_the_size_of_blocks_follows_from_the_number_of_names(names: int, size: int) -> None:
+    assert block_size(names) == size
 
 
-def test_the_number_of_shards_follows_from_the_cost(planner: MakePlanner, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = planner(dict.fromkeys("abcdefghij"))
-    monkeypatch.setattr("pypi_scan.plan.SHARD_CPU_SECONDS", 2.5 * predicted_cost(1, 1))
-    assert len(plans.plan().shards) == 4
-    monkeypatch.setattr("pypi_scan.plan.MAX_SHARDS", 3)
-    assert len(plans.plan(shards=100).shards) == 3
+def test_blocks_are_of_the_packages_to_scan_and_sized_by_all_names(planner: MakePlanner) -> None:
+    names = [f"p{number:03}" for number in range(200)]
+    packages = {**dict.fromkeys(names), "p001": document("p001", {}), "p002": b"{"}
+    plans = planner(packages)
+    assert plans.blocks(plans.plan()) == [3] * 66
 
 
 def test_planning_twice_gives_the_same_bytes(planner: MakePlanner) -> None:
     plans = planner({"history": HISTORY, **dict.fromkeys("abcde")})
-    first = plans.plan(shards=3)
-    content = plans.shard_bytes(first)
-    again = plans.plan(run="other", shards=3)
+    first = plans.plan()
+    again = plans.plan(run="other")
     assert again.scan_id != first.scan_id
-    assert plans.shard_bytes(again) == content
+    assert plans.content(again) == plans.content(first)
+
+
+def test_a_line_is_canonical_json(planner: MakePlanner) -> None:
+    plans = planner(
+        {"demo": document("Demo", {"1.0": [release_file("demo")]}, summary="é", project_urls={"b": "", "a": ""})}
+    )
+    with zstandard.open(plans.scans / plans.plan().scan_id / "releases.jsonl.zst", "rb") as file:
+        line = file.read()
+    canonical = json.dumps(json.loads(line), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert line.decode() == f"{canonical}\n"
 
 
 def test_a_scan_id_belongs_to_one_run(planner: MakePlanner) -> None:
@@ -313,15 +320,14 @@ def test_planning_again_in_vain_leaves_the_former_plan_as_it_was(planner: MakePl
 
 def test_planning_again_leaves_nothing_of_the_former_plan(planner: MakePlanner) -> None:
     plans = planner(dict.fromkeys("abcde"))
-    former = plans.plan(shards=5)
-    directory = plans.scans / former.scan_id
+    directory = plans.scans / plans.plan().scan_id
     (directory / "results" / "0001").mkdir(parents=True)
-    plan = plans.plan(shards=2)
+    (directory / "division.json").touch()
+    plan = plans.plan()
     assert read_plan(directory) == plan
-    assert sorted(path.name for path in (directory / "shards").iterdir()) == ["0001.jsonl.zst", "0002.jsonl.zst"]
-    assert not (directory / "results").exists()
+    assert [path.name for path in plans.scans.iterdir()] == [plan.scan_id]
     assert sorted(path.name for path in directory.iterdir()) == [
-        "input_packages.txt", "plan.json", "shards", "unscannable.jsonl",
+        "input_packages.txt", "plan.json", "releases.jsonl.zst", "unscannable.jsonl",
     ]  # fmt: skip
 
 
@@ -331,25 +337,3 @@ def test_a_plan_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes |
         (tmp_path / "plan.json").write_bytes(content)
     with pytest.raises(PlanError, match="no readable plan"):
         read_plan(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("files", "size", "cost"), [(0, 0, 0), (1, 0, 1), (2, 500_000, 12), (1, 20_000_000, 401), (1, 10**12, 401)]
-)
-def test_predicted_cost(files: int, size: int, cost: float) -> None:
-    assert predicted_cost(files, size) == cost
-
-
-costs = st.dictionaries(st.text("abc", min_size=1), st.floats(0, 1e6), max_size=40)
-
-
-@given(costs, st.integers(1, 10), st.randoms())
-def test_groups_are_balanced_and_hold_every_name_once(costs: dict[str, float], shards: int, random: Any) -> None:
-    named = [(cost, name) for name, cost in costs.items()]
-    groups = balance(named, shards)
-    assert len(groups) == shards
-    assert sorted(name for group in groups for name in group) == sorted(costs)
-    loads = [sum(costs[name] for name in group) for group in groups]
-    assert max(loads) <= min(loads) + max(costs.values(), default=0) + 1e-3
-    random.shuffle(named)
-    assert balance(named, shards) == groups

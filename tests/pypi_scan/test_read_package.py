@@ -21,7 +21,7 @@ NAMES = [f"p{number}" for number in range(9)]
 def dataset(make_scan: Callable[..., Any]) -> Path:
     """A packed dataset of three shards; p3 has no record."""
     scan = make_scan(dict.fromkeys(NAMES), shards=3)
-    for shard in scan.plan.shards:
+    for shard in scan.division.shard_ids:
         made = scan.results(shard)
         if any(status["name"] == "p3" for status in made.statuses):
             made.fail("p3", "crash")

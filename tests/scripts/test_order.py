@@ -1,15 +1,12 @@
 """In which order packages are scanned, and that nothing but the joblog's times tells."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
-from .conftest import Shard, last_line, wheel
-from .test_records import evaluate
+from .conftest import Shard, wheel
 from .test_scan_shard import statuses
 
 
@@ -37,78 +34,19 @@ def order(output: Path) -> list[tuple[int, str]]:
     return [(int(row[0]), row[-1].removeprefix("scan ")) for row in sorted(rows, key=lambda row: float(row[2]))]
 
 
-def history(path: Path, seconds: dict[str, float]) -> Path:
-    """Write status lines of an earlier scan, in two frames as a packed dataset has them."""
-    lines = [json.dumps({"name": name, "cpu_seconds": cpu, "status": "ok"}) + "\n" for name, cpu in seconds.items()]
-    if path.suffix == ".zst":
-        path.write_bytes(b"".join(zstandard.ZstdCompressor().compress(line.encode()) for line in lines))
-    else:
-        path.write_text("".join(lines))
-    return path
-
-
 def test_the_costly_come_first(shard: Shard, scan: Any, tmp_path: Path) -> None:
     four_packages(shard)
     assert scan(tmp_path / "output", jobs=1).returncode == 0
     assert order(tmp_path / "output") == [(4, "most"), (3, "more"), (1, "same"), (2, "alike")]
 
 
-@pytest.mark.parametrize("name", ["status.jsonl", "packages.jsonl.zst"])
-def test_what_took_long_in_an_earlier_scan_comes_first(
-    shard: Shard,
-    scan: Any,
-    tmp_path: Path,
-    name: str,
-) -> None:
+def test_what_is_planned_to_cost_most_comes_first(shard: Shard, scan: Any, tmp_path: Path) -> None:
     four_packages(shard)
-    earlier = history(tmp_path / name, {"unknown": 7.0, "more": 0.0, "alike": 900.5, "same": 0.01})
-    assert scan(tmp_path / "one", jobs=1, history=earlier).returncode == 0
-    # A package that was not scanned then counts as one that was not there.
-    assert order(tmp_path / "one") == [(2, "alike"), (4, "most"), (3, "more"), (1, "same")]
-    assert scan(tmp_path / "two").returncode == 0
+    assert scan(tmp_path / "guessed").returncode == 0
+    for package, seconds in zip(shard.packages, (0.01, 900.5, 0, 7), strict=True):
+        package["cost"] = seconds
+    assert scan(tmp_path / "planned", jobs=1).returncode == 0
+    assert order(tmp_path / "planned") == [(2, "alike"), (4, "most"), (1, "same"), (3, "more")]
     for file in ("records.jsonl.zst", "scanner.json"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
-    assert list(statuses(tmp_path / "one")) == list(statuses(tmp_path / "two"))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"no JSON\n",
-        b"[]\n",
-        b'"name"\n',
-        b'{"name": "a"}\n',
-        b'{"name": [], "cpu_seconds": 1}\n',
-        b'{"name": "a", "cpu_seconds": "long"}\n',
-        b'{"name": "a", "cpu_seconds": -1}\n',
-        b'{"name": "a", "cpu_seconds": NaN}\n',
-        b'{"name": "a", "cpu_seconds": 1' + b"0" * 400 + b"}\n",
-        b"[" * 100_000,
-        b"\xff\n",
-        None,
-    ],
-)
-@pytest.mark.parametrize("name", ["history.jsonl", "history.jsonl.zst"])
-def test_a_history_that_is_none(worker_python: Path, tmp_path: Path, content: bytes | None, name: str) -> None:
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(zstandard.ZstdCompressor().compress(content) if path.suffix == ".zst" else content)
-    source = f"""
-from pathlib import Path
-from program import ProgramError
-try:
-    print(json.dumps(cost.read_history(Path({str(path)!r}), {{"a"}})))
-except ProgramError as error:
-    print(json.dumps(str(error)))
-"""
-    error = evaluate(worker_python, "cost", source)
-    assert isinstance(error, str)
-    assert error.startswith(f"the history {path} cannot be read (")
-
-
-def test_a_scan_with_a_damaged_history_is_refused(shard: Shard, scan: Any, tmp_path: Path) -> None:
-    path = tmp_path / "packages.jsonl.zst"
-    path.write_bytes(b"no zstd")
-    done = scan(tmp_path / "output", history=path)
-    assert done.returncode == 1
-    assert last_line(done).startswith(f"error: the history {path} cannot be read (")
+        assert (tmp_path / "guessed" / file).read_bytes() == (tmp_path / "planned" / file).read_bytes(), file
+    assert list(statuses(tmp_path / "guessed")) == list(statuses(tmp_path / "planned"))

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from pypi_scan import mirror as pypi_mirror
+from pypi_scan.divide import divide_scan
 from pypi_scan.plan import plan_scan
+from pypi_scan.results import Scanner
 from pypi_scan.scan_request import ScanRequest
 
 from .conftest import Shard, command, last_line, sdist, wheel
@@ -159,6 +161,7 @@ def test_a_former_release_that_the_mirror_does_not_hold_is_a_missing_file(
     (shard.web / releases["1.0"][0]["url"].lstrip("/")).unlink()
     request = ScanRequest(datetime(2025, 6, 1, tzinfo=UTC))
     plan = plan_scan(pypi_mirror.Mirror(shard.web.parent), request, tmp_path / "scans", "run")
+    divide_scan(tmp_path / "scans" / plan.scan_id, Scanner("aura-security", "2.1", "3.11", {}), records=None)
     planned = tmp_path / "scans" / plan.scan_id / "shards" / "0001.jsonl.zst"
     cache, output = tmp_path / "cache" / "0001", tmp_path / "output"
     assert run("prefetch.py", shard=planned, source=mirror.url, cache=cache).returncode == 0

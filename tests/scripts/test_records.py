@@ -24,7 +24,7 @@ from shard import Package
 places = records.Places(Path("/cache/web"), Path("/srv/tmp"), {"unpacked000001": "/cache/web/packages/a/x.whl",
     "unpacked000002": "/cache/web/packages/a/x.whl$deep/y.zip"})
 output = {
-    "detections": [{"tags": ["b", "a"], "location": "/srv/tmp/unpacked000002/z.py", "extra": {
+    "detections": [{"type": "x", "tags": ["b", "a"], "location": "/srv/tmp/unpacked000002/z.py", "extra": {
         "set": {"b", "a"}, "bytes": b"\\xff", "float": float("nan"), "int": 10**5000,
         "tuple": (1, None, True), 3: "key", "other": object(),
         "lone": "\\udcff", "pair": "\\ud83d\\ude00", "whole": "in /srv/tmp/unpacked000001!"}}],
@@ -36,6 +36,7 @@ print(json.dumps(records.make_record(package, (), output, places, lambda _: None
     record = evaluate(worker_python, "records", source)
     assert record["detections"] == [
         {
+            "type": "x",
             "tags": ["a", "b"],
             "location": "packages/a/x.whl$deep/y.zip$z.py",
             "extra": {
@@ -56,13 +57,13 @@ print(json.dumps(records.make_record(package, (), output, places, lambda _: None
     assert record["metadata"]["uri_input"] == {"package": "x", "package_name": "x"}
 
 
-def test_frames_hold_whole_lines(worker_python: Path, tmp_path: Path) -> None:
+def test_frames_hold_whole_lines_of_one_block(worker_python: Path, tmp_path: Path) -> None:
     target = tmp_path / "records.jsonl.zst"
     source = f"""
 lines = [b"%d" % number + b"x" * 3_000_000 + b"\\n" for number in range(7)]
 with open({str(target)!r}, "wb") as file:
-    file.writelines(records.pack(lines, threads=2))
-assert list(records.pack(lines, threads=1)) == list(records.pack(lines, threads=4))
+    file.writelines(records.pack([lines[:4], [], lines[4:]], threads=2))
+assert list(records.pack([lines], threads=1)) == list(records.pack([lines], threads=4))
 print(len(list(records.pack([], threads=2))))
 """
     assert evaluate(worker_python, "records", source) == 1  # an empty frame: zstd takes no empty file
@@ -77,5 +78,5 @@ print(len(list(records.pack([], threads=2))))
         assert frame.endswith(b"\n")
         sizes.append(frame.count(b"\n"))
         data, text = decompressor.unused_data, text + frame
-    assert sizes == [3, 3, 1]
+    assert sizes == [3, 1, 3]
     assert [line[:1] for line in text.splitlines()] == [b"%d" % number for number in range(7)]

@@ -15,7 +15,7 @@ from .conftest import Shard, command, sdist
 from .test_scan_shard import processes_in, rows, statuses
 
 KILLS = 20
-PACKAGES = 12
+PACKAGES, KNOWN = 12, 4
 
 
 def names_in(output: Path) -> set[str]:
@@ -47,6 +47,8 @@ def test_killed_at_any_moment(shard: Shard, worker_python: Path, tmp_path: Path)
         source = f"import os\nos.system('{number}')\n" + "f(a).b(c)\n" * 100
         shard.add(f"p{number:02d}", {f"p{number:02d}-1.0.tar.gz": sdist({"m.py": source})})
     shard.add("none", {})
+    for number in range(KNOWN):
+        shard.add(f"q{number}", {f"q{number}-1.0.tar.gz": sdist({"m.py": ""})})["known"] = True
 
     def start(output: Path) -> subprocess.Popen[bytes]:
         options = {"shard": shard.write(), "cache": shard.web.parent, "output": output, "jobs": 2}
@@ -84,17 +86,19 @@ def test_killed_at_any_moment(shard: Shard, worker_python: Path, tmp_path: Path)
         done = entries
         if killed:
             kills += 1
-            interrupted += 0 < len(done) < PACKAGES + 1
+            interrupted += 0 < len(done) < len(shard.packages)
             if (output / ".work" / "journal.jsonl").exists():
                 with (output / ".work" / "journal.jsonl").open("ab") as file:
                     file.write(b'{"torn":')  # as a crash of the machine leaves a line
             continue
-        assert (output / "records.jsonl.zst").read_bytes() == (undisturbed / "records.jsonl.zst").read_bytes()
+        for file in ("records.jsonl.zst", "known.jsonl"):
+            assert (output / file).read_bytes() == (undisturbed / file).read_bytes(), file
         assert statuses(output).keys() == statuses(undisturbed).keys()
         assert [json.loads(line) for line in (output / "status.jsonl").read_text().splitlines()] == sorted(
-            (entry["status"] for entry in done), key=lambda status: status["name"]
+            (entry["status"] for entry in done if "status" in entry), key=lambda status: status["name"]
         )
         assert sorted(row[-1] for row in rows(output)) == [f"scan p{number:02d}" for number in range(PACKAGES)]
+        assert (output / "known.jsonl").read_text().count("\n") == KNOWN
         assert names_in(output) == names_in(undisturbed)
         if last:
             break

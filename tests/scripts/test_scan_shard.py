@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def available():
     kept = [path.name for path in (place / "output" / ".work" / "jobs").iterdir()]
     return 0 if begun.exists() and "000002" in kept and not again.exists() else 100
 pool = ForkPool(work, 2, Limits(60, 60, 2**32, 2**20), 100, available)
-scan_shard.scan_packages(packages, workspace, pool, web, {{}}, Progress("test", 2))
+scan_shard.scan_packages(packages, workspace, pool, web, Progress("test", 2))
 workspace.write_results({{}}, 2)
 print(json.dumps(sorted(os.listdir(place / "output" / ".work" / "jobs"))))
 """
@@ -416,13 +417,14 @@ def test_dataset(shard: Shard, scan: Any, tmp_path: Path) -> None:
     score = {entry["label"]: entry.get("value") for entry in extra["PackageInformation"]["score"]["entries"]}
     assert (score["PyPI downloads"], score["Reverse dependencies"]) == (50, 2)
     scanner = json.loads((tmp_path / "output" / "scanner.json").read_text())
-    assert len(scanner["settings"]["pypi_stats.json_sha256"]) == 64
+    assert scanner["datasets"] == {path.name: sha256(path.read_bytes()).hexdigest() for path in dataset.iterdir()}
 
 
 def test_scanner_is_described(shard: Shard, scan: Any, tmp_path: Path) -> None:
     assert scan(jobs=3, timeout=60, memory=2048).returncode == 0
     scanner = json.loads((tmp_path / "output" / "scanner.json").read_text())
-    assert scanner.keys() == {"scanner", "version", "python", "settings"}
+    assert scanner.keys() == {"scanner", "version", "python", "settings", "datasets"}
+    assert scanner["datasets"] == {}
     assert (scanner["scanner"], scanner["version"]) == ("aura-security", "2.1")
     assert scanner["python"].startswith("3.11.")
     assert (scanner["settings"]["timeout"], scanner["settings"]["memory"]) == (60, 2048)

@@ -15,13 +15,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
+import msgspec
 import pytest
 
 from demo.processes import accepts_connections, free_port, running, wait_until
 from demo.ssh_worker import SSHWorker, ssh_worker
+from pypi_scan.divide import divide_scan
 from pypi_scan.mirror import Mirror
 from pypi_scan.plan import plan_scan
 from pypi_scan.redaction_key import redaction_key
+from pypi_scan.results import Scanner
 from pypi_scan.scan_request import ScanRequest
 from pypi_scan.settings import Settings
 from worker_jobs.worker import Worker
@@ -156,14 +159,19 @@ def scanned(worker_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Sc
     """A scan of two small packages. Shared: do not change it."""
     directory = tmp_path_factory.mktemp("scanned")
     mirror = small_mirror.make(directory / "mirror")
-    request = ScanRequest(as_of=small_mirror.UPLOADED, shards=1)
-    plan = plan_scan(mirror, request, directory / "scans", "manual__1")
-    (shard,) = plan.shards
+    plan = plan_scan(mirror, ScanRequest(small_mirror.UPLOADED), directory / "scans", "manual__1")
+    key = f"--redaction-key={redaction_key(directory)}"
+    scripts = PROJECT / "include" / "scripts"
+    described = subprocess.run(
+        [str(worker_python), str(scripts / "describe_scanner.py"), key], check=True, capture_output=True, timeout=120
+    )
+    scanner = msgspec.json.decode(described.stdout, type=Scanner)
+    (shard,) = divide_scan(directory / "scans" / plan.scan_id, scanner, records=None, shards=1).shard_ids
     done = Scanned(mirror, directory / "scans", plan.scan_id, shard, directory / "cache", directory / "results")
     options = [f"--shard={done.scans_dir / plan.scan_id / 'shards' / shard}.jsonl.zst", f"--cache={done.cache}"]
-    scan = [f"--output={done.results}", f"--redaction-key={redaction_key(directory)}"]
+    scan = [f"--output={done.results}", key]
     for program, more in (("prefetch.py", [f"--source={mirror.web}"]), ("scan_shard.py", scan)):
-        command = [str(worker_python), str(PROJECT / "include" / "scripts" / program), *options, *more]
+        command = [str(worker_python), str(scripts / program), *options, *more]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     return done
 

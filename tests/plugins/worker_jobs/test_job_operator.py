@@ -15,7 +15,8 @@ from airflow.sdk.module_loading import import_string
 
 from demo.processes import free_port
 from pypi_scan.accept import accept_results
-from pypi_scan.results import RESULT_FILES
+from pypi_scan.record_store import RecordStore
+from pypi_scan.results import RESULT_FILES, read_scanner
 from pypi_scan.settings import Settings
 from worker_jobs.job_operator import PrefetchOperator, ScanOperator, WorkerJobOperator
 from worker_jobs.worker import Worker, WorkerError
@@ -99,7 +100,9 @@ def test_prefetch_and_scan(
     assert {path.name for path in (web / "json").iterdir()} == SOURCES.keys()
     run(ScanOperator, scanned, context)
     results = on_worker / "results" / scanned.shard
-    assert accept_results(settings.scans_dir / scanned.scan_id / "shards" / shard, results).by_status == {"ok": 2}
+    with RecordStore.in_directory(settings.state_dir) as store:
+        planned = settings.scans_dir / scanned.scan_id / "shards" / shard
+        assert accept_results(planned, results, read_scanner(results), store).by_status == {"ok": 2}
     assert {path.name for path in results.iterdir()} >= set(RESULT_FILES)
     scanner = json.loads((results / "scanner.json").read_text())
     assert (scanner["settings"]["timeout"], scanner["settings"]["secrets"]) == (60, "redacted")

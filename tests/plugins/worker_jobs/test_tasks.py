@@ -19,6 +19,7 @@ from worker_jobs.worker import Worker, WorkerError
 from .conftest import CONN_ID, PROJECT, Connect, Scanned
 
 SCAN_ID = "2026-01-01"
+TIMEOUT = 900  # seconds a package
 AURA_DATASET = {"reverse_dependencies.json": b"{}", "pypi_stats.json": b""}
 
 
@@ -50,11 +51,13 @@ def test_prepare(
     of_another_scan.parent.mkdir(parents=True)
     of_another_scan.touch()
 
-    report = prepare_worker(settings, SCAN_ID)
+    report = prepare_worker(settings, SCAN_ID, TIMEOUT)
 
     assert report["worker"] == CONN_ID
     assert report["python"].startswith("3.11.")
     assert report["aura"] == "2.1"
+    assert (report["scanner"]["scanner"], report["scanner"]["version"]) == ("aura-security", "2.1")
+    assert (report["scanner"]["settings"]["timeout"], report["scanner"]["settings"]["secrets"]) == (900, "redacted")
     assert min(report["cores"], report["memory_bytes"], report["free_bytes"]) > 0
     assert of_another_scan.exists()  # it may be under way
     assert "also holds the scans ['2025-01-01']" in caplog.text
@@ -68,8 +71,8 @@ def test_prepare(
 def test_prepare_ships_the_redaction_key_for_the_eyes_of_the_scan_alone(
     worker: Worker, settings: Settings, work_dir: Path
 ) -> None:
-    prepare_worker(settings, SCAN_ID)
-    prepare_worker(settings, SCAN_ID)  # as when the task is cleared
+    prepare_worker(settings, SCAN_ID, TIMEOUT)
+    prepare_worker(settings, SCAN_ID, TIMEOUT)  # as when the task is cleared
     kept = settings.state_dir / "redaction.key"
     shipped = Path(worker.redaction_key(SCAN_ID))
     assert shipped.read_text() == kept.read_text()
@@ -83,13 +86,13 @@ def test_prepare_ships_no_key_where_secrets_are_kept(
     worker: Worker, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYPI_SCAN_KEEP_SECRETS", "true")
-    prepare_worker(Settings.load(), SCAN_ID)
+    prepare_worker(Settings.load(), SCAN_ID, TIMEOUT)
     assert not Path(worker.redaction_key(SCAN_ID)).exists()
     assert not (settings.state_dir / "redaction.key").exists()
 
 
 def test_prepare_without_an_aura_dataset(worker: Worker, settings: Settings, work_dir: Path) -> None:
-    prepare_worker(settings, SCAN_ID)
+    prepare_worker(settings, SCAN_ID, TIMEOUT)
     assert not list((work_dir / "scans" / SCAN_ID / "aura_dataset").iterdir())
 
 
@@ -100,7 +103,7 @@ def test_a_scanner_environment_that_is_not_the_pinned_one(
     subprocess.run([worker_python, "-m", "venv", "--without-pip", empty], check=True)
     connect(extra={"python": str(empty / "bin" / "python")})
     with pytest.raises(WorkerError) as error:
-        prepare_worker(settings, SCAN_ID)
+        prepare_worker(settings, SCAN_ID, TIMEOUT)
     message = str(error.value)
     assert message.startswith(f"worker {CONN_ID}: the scanner environment is not the pinned one (")
     assert "aura-security is not installed" in message
@@ -110,13 +113,13 @@ def test_a_scanner_environment_that_is_not_the_pinned_one(
 def test_a_python_of_another_version(connect: Connect, settings: Settings) -> None:
     connect(extra={"python": str(PROJECT / ".venv" / "bin" / "python")})
     with pytest.raises(WorkerError, match=r"this is Python 3\.12\.\d+; the scanner environment needs 3\.11"):
-        prepare_worker(settings, SCAN_ID)
+        prepare_worker(settings, SCAN_ID, TIMEOUT)
 
 
 def test_a_python_that_is_not_there(connect: Connect, settings: Settings) -> None:
     connect(extra={"python": "/nowhere/python"})
     with pytest.raises(WorkerError, match=r"/nowhere/python: No such file or directory \(exit code 127\)"):
-        prepare_worker(settings, SCAN_ID)
+        prepare_worker(settings, SCAN_ID, TIMEOUT)
 
 
 @pytest.mark.parametrize("said", ["", "[]", "null", '{"python": "3.11"}', '{"worker": "another", "cores": "many"}'])
@@ -126,7 +129,7 @@ def test_a_worker_that_does_not_say_what_it_is(connect: Connect, settings: Setti
     liar.chmod(0o755)
     connect(extra={"python": str(liar)})
     with pytest.raises(WorkerError, match="not its report"):
-        prepare_worker(settings, SCAN_ID)
+        prepare_worker(settings, SCAN_ID, TIMEOUT)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ HOSTILE = {
 def packed(make_scan: Callable[..., Any]) -> Path:
     """A dataset of three shards; p001 has a hostile detection, p002 none at all, p003 timed out."""
     scan = make_scan({**dict.fromkeys(NAMES), "bad": b"{"}, shards=3)
-    for shard in scan.plan.shards:
+    for shard in scan.division.shard_ids:
         made = scan.results(shard)
         for record in made.records:
             name, (detection,) = record["pypi"]["name"], record["detections"]
@@ -179,7 +179,7 @@ def test_duckdb_reads_little_over_http(
     remote: duckdb.DuckDBPyConnection,
 ) -> None:
     scan = make_scan(dict.fromkeys(NAMES), shards=2)
-    for shard in scan.plan.shards:
+    for shard in scan.division.shard_ids:
         made = scan.results(shard)
         for record in made.records:
             (one,) = record["detections"]

@@ -1,0 +1,186 @@
+"""Dividing the plan of a scan into shards of about equal cost, for a scanner that is known by now.
+
+``division.json`` is a `Division`, ``shards/0001.jsonl.zst`` the packages of a shard; see `pypi_scan.shard`. A package
+is known if the store has what this scanner would find in this release. Blocks are never cut, so that the records of a
+block are compressed to the same bytes whatever the division.
+"""
+
+import logging
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+from pypi_scan.balance import MAX_SHARDS, BlockCost, balance, shard_count
+from pypi_scan.files import atomic_write, atomic_write_text
+from pypi_scan.fleet import Capacity
+from pypi_scan.plan import RELEASES
+from pypi_scan.prediction import CostModel
+from pypi_scan.progress import with_progress
+from pypi_scan.record_store import RecordKeys, RecordStore
+from pypi_scan.results import Scanner
+from pypi_scan.shard import PlannedRelease, ShardPackage, compressed_block, read_blocks
+
+log = logging.getLogger(__name__)
+
+DIVISION = "division.json"
+SHARD_PACKAGES = 5000  # more are slow to collect, even if nearly all of them are known
+KNOWN_COST = 0.05  # CPU seconds of a package that need not be scanned
+_NO_HISTORY = CostModel({})
+_ONE_WORKER = (Capacity(8),)
+
+
+class DivisionError(Exception):
+    """There is no division of a scan. The message says what to do."""
+
+
+class ShardPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A shard: its predicted cost in CPU seconds, its packages, those of them that are known, bytes to be fetched."""
+
+    id: str
+    cost: float
+    packages: int
+    known: int
+    bytes: int
+
+
+class Division(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``division.json`` holds: the scanner that all shards are for, the shards, and their sums."""
+
+    scanner: Scanner
+    shards: list[ShardPlan]
+    cost: float
+    packages: int
+    known: int
+    bytes: int
+
+    @property
+    def shard_ids(self) -> list[str]:
+        """The shards by their ids, in order."""
+        return [shard.id for shard in self.shards]
+
+
+class _Block(NamedTuple):
+    """A block as its shard will hold it: where it lies in the spool file, and what it adds to the shard's sums."""
+
+    number: int
+    offset: int
+    length: int
+    cost: float
+    costliest: float
+    packages: int
+    known: int
+    bytes: int
+
+
+def divide_scan(
+    scan_dir: Path,
+    scanner: Scanner,
+    *,
+    records: RecordStore | None,
+    costs: CostModel = _NO_HISTORY,
+    workers: Sequence[Capacity] = _ONE_WORKER,
+    shards: int | None = None,
+) -> Division:
+    """Divide the plan in `scan_dir` into `shards`, else as many as suit its cost and `workers`; return the division.
+
+    Packages that `records` has are known; without it none is. `costs` predicts the others. Dividing again overwrites,
+    and removes the results of earlier shards. Raises RecordStoreError.
+    """
+    for stale in ("shards", "results"):
+        shutil.rmtree(scan_dir / stale, ignore_errors=True)
+    (scan_dir / DIVISION).unlink(missing_ok=True)
+    with tempfile.TemporaryFile(dir=scan_dir) as spool:
+        planned = with_progress(read_blocks(scan_dir / RELEASES), "dividing, blocks read")
+        blocks = list(_blocks(planned, RecordKeys(scanner), records, costs, spool))
+        count = min(shards or _number_of_shards(blocks, workers), MAX_SHARDS)
+        made = list(_write_shards(blocks, count, spool, scan_dir / "shards"))
+    division = Division(
+        scanner=scanner.identity,
+        shards=made,
+        cost=round(sum(shard.cost for shard in made), 1),
+        packages=sum(shard.packages for shard in made),
+        known=sum(shard.known for shard in made),
+        bytes=sum(shard.bytes for shard in made),
+    )
+    atomic_write_text(scan_dir / DIVISION, msgspec.json.format(msgspec.json.encode(division)).decode() + "\n")
+    log.info(
+        "division of scan %s: %d packages in %d shards, %d are known, %.1f MB to fetch, %.1f CPU hours",
+        scan_dir.name, division.packages, len(made), division.known, division.bytes / 1e6, division.cost / 3600,
+    )  # fmt: skip
+    return division
+
+
+def read_division(scan_dir: Path) -> Division:
+    """Read the division of a scan; raises DivisionError if there is none."""
+    try:
+        return msgspec.json.decode((scan_dir / DIVISION).read_bytes(), type=Division)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DivisionError(f"{scan_dir} holds no readable division: {error}; clear the task divide") from error
+
+
+def _blocks(
+    planned: Iterator[list[PlannedRelease]],
+    keys: RecordKeys,
+    records: RecordStore | None,
+    costs: CostModel,
+    spool: BinaryIO,
+) -> Iterator[_Block]:
+    """Write each block to `spool` as its shard will hold it, and yield where; all of PyPI is a few gigabytes."""
+    for number, releases in enumerate(planned):
+        known = _known(releases, keys, records) if records else set()
+        packages = [_shard_package(release, number, costs, known=release.name in known) for release in releases]
+        content = compressed_block(packages)
+        yield _Block(
+            number=number,
+            offset=spool.tell(),
+            length=len(content),
+            cost=sum(package.cost for package in packages),
+            costliest=max(package.cost for package in packages),
+            packages=len(packages),
+            known=len(known),
+            bytes=sum(file.size for package in packages if not package.known for file in package.files),
+        )
+        spool.write(content)
+
+
+def _known(releases: list[PlannedRelease], keys: RecordKeys, records: RecordStore) -> set[str]:
+    names = {keys.key(release): release.name for release in releases}
+    found = [key for key, _ in records.get(list(names))]
+    records.touch(found)
+    return {names[key] for key in found}
+
+
+def _shard_package(release: PlannedRelease, block: int, costs: CostModel, *, known: bool) -> ShardPackage:
+    size = sum(file.size for file in release.files)
+    cost = KNOWN_COST if known else costs.cost(release.name, len(release.files), size)
+    return ShardPackage(release.files, release.json, release.name, release.version, block, cost, known)
+
+
+def _number_of_shards(blocks: list[_Block], workers: Sequence[Capacity]) -> int:
+    by_cost = shard_count(sum(block.cost for block in blocks), workers, len(blocks))
+    by_packages = math.ceil(sum(block.packages for block in blocks) / SHARD_PACKAGES)
+    return max(by_cost, by_packages)
+
+
+def _write_shards(blocks: list[_Block], shards: int, spool: BinaryIO, directory: Path) -> Iterator[ShardPlan]:
+    """Write one file a shard and yield what it holds."""
+    groups = balance([BlockCost(block.number, block.cost, block.costliest) for block in blocks], shards)
+    for number, group in enumerate(groups, start=1):
+        chosen = [blocks[index] for index in sorted(group)]
+        shard = ShardPlan(
+            id=f"{number:04}",
+            cost=round(sum(block.cost for block in chosen), 1),
+            packages=sum(block.packages for block in chosen),
+            known=sum(block.known for block in chosen),
+            bytes=sum(block.bytes for block in chosen),
+        )
+        with atomic_write(directory / f"{shard.id}.jsonl.zst") as file:
+            for block in chosen:
+                spool.seek(block.offset)
+                file.write(spool.read(block.length))
+        yield shard

@@ -1,0 +1,90 @@
+"""The packages that a scan takes, one compact JSON object a line: in the plan by blocks, then divided into shards.
+
+``releases.jsonl.zst`` of a plan has a zstd frame for each block of consecutive packages, sorted by name, a
+`PlannedRelease` a line: ``{"files": [{"path", "sha256", "size", "upload_time"}], "json", "name", "version"}``. ``path``
+is relative to the mirror's ``web/``. ``json`` is PyPI's document cut down to what Aura reads: ``info.version`` is the
+chosen version, ``releases`` and ``urls`` hold that release alone.
+
+``shards/0001.jsonl.zst`` holds whole blocks, in order, a `ShardPackage` a line: the same with ``"block"``, ``"cost"``
+and, where the record of the package is there already, ``"known": true``.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from pypi_scan.record import RecordFile
+
+SHARD_ID = re.compile(r"\d{4}", re.ASCII)
+
+_LEVEL = 3
+_READ = 1 << 20  # bytes
+
+
+class PlannedRelease(msgspec.Struct, frozen=True):
+    """The release of a package that a scan takes. Encoded it is canonical JSON, if `json` is."""
+
+    files: list[RecordFile]
+    json: msgspec.Raw
+    name: str
+    version: str
+
+
+class ShardPackage(PlannedRelease, frozen=True, omit_defaults=True):
+    """A package of a shard: `block` counts from 0, `cost` is in predicted CPU seconds.
+
+    The record of a `known` package is there already; the worker only says what changes about it without a release.
+    """
+
+    block: int
+    cost: float
+    known: bool = False
+
+    @property
+    def release(self) -> PlannedRelease:
+        """The package as the plan has it."""
+        return PlannedRelease(self.files, self.json, self.name, self.version)
+
+
+def block_size(names: int) -> int:
+    """Return how many packages make a block if `names` were asked for."""
+    return 128 if names >= 8192 else max(1, names // 64)
+
+
+def compressed_block(packages: Iterable[PlannedRelease]) -> bytes:
+    """Return the lines of `packages` as a zstd frame."""
+    lines = b"".join(msgspec.json.encode(package) + b"\n" for package in packages)
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(lines)
+
+
+def read_blocks(path: Path) -> Iterator[list[PlannedRelease]]:
+    """Yield the blocks of a plan, in order."""
+    decoder = msgspec.json.Decoder(PlannedRelease)
+    for content in _frames(path):
+        yield decoder.decode_lines(content)
+
+
+def read_shard(path: Path) -> Iterator[ShardPackage]:
+    """Yield the packages of a shard, in order of name."""
+    decoder = msgspec.json.Decoder(ShardPackage)
+    for content in _frames(path):
+        yield from decoder.decode_lines(content)
+
+
+def _frames(path: Path) -> Iterator[bytes]:
+    """Yield the content of each frame of a zstd file; raises zstandard.ZstdError if it is damaged."""
+    decompressor = zstandard.ZstdDecompressor()
+    with path.open("rb") as file:
+        data = file.read(_READ)
+        while data:
+            frame, content = decompressor.decompressobj(), []
+            while not frame.eof:
+                if not data:
+                    raise zstandard.ZstdError(f"{path} ends within a frame")
+                content.append(frame.decompress(data))
+                data = frame.unused_data if frame.eof else file.read(_READ)
+            yield b"".join(content)
+            data = data or file.read(_READ)
