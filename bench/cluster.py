@@ -28,8 +28,8 @@ class Assumptions:
     task_seconds: float = 10.0
     notice_seconds: float = 120.0
     start_seconds: float = 3.0
-    mirror_rate: float = 1.1e9  # 10 Gbit/s
-    worker_rate: float = 1.1e9
+    mirror_rate: float = 2.75e9  # 25 Gbit/s
+    worker_rate: float = 1.1e9  # 10 Gbit/s
     file_bytes: float = 1e5
     overlap: bool = False
 
