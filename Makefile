@@ -10,7 +10,7 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test backfill-check lint format lock setup bench-scan bench-datasets bench-pack clean
+.PHONY: help demo serve test backfill-check lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-datasets: $(CONTROL) ## Measure the hourly datasets on a synthetic mirror 
 
 bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
+
+simulate: $(CONTROL) ## Plan a synthetic PyPI and scan it on simulated workers (N=packages)
+	@.venv/bin/python bench/simulate.py $(if $(N),--packages '$(N)')
 
 clean: ## Remove the environments, the demo world and caches
 	rm -rf .venv .venv-worker .uv .demo .bench .mypy_cache .pytest_cache .ruff_cache

@@ -76,7 +76,7 @@ class World:
         self._settle()
         return len(some)
 
-    def document(self, name: str, serial: int) -> bytes:
+    def document(self, name: str, serial: int) -> Figures:
         """Return a document of drawn size, with four requirements on average, some of them with a marker."""
         draw = self._draw
         count = min(40, int(draw.expovariate(1 / 4.5)))
@@ -86,7 +86,9 @@ class World:
             for needed in self._needed[start : start + count]
         ]
         size = draw.lognormvariate(0, 1.2) / 2.05 * MEAN_BYTES  # exp(1.2 ** 2 / 2) = 2.05 is the mean of the draw
-        releases = {f"1.{n}": [_file(name, f"1.{n}")] for n in range(max(1, int((size - _REST_BYTES) / _FILE_BYTES)))}
+        releases = {
+            f"1.{n}": [release_file(name, f"1.{n}")] for n in range(max(1, int((size - _REST_BYTES) / _FILE_BYTES)))
+        }
         info = {
             "author": "Somebody",
             "classifiers": ["Programming Language :: Python :: 3", "Operating System :: OS Independent"],
@@ -99,11 +101,10 @@ class World:
             "summary": "A package of the benchmark",
             "version": next(reversed(releases)),
         }
-        document = {"info": info, "last_serial": serial, "releases": releases, "urls": [], "vulnerabilities": []}
-        return json.dumps(document).encode()
+        return {"info": info, "last_serial": serial, "releases": releases, "urls": [], "vulnerabilities": []}
 
-    def _write(self, path: Path, content: bytes, seconds: int) -> None:
-        path.write_bytes(content)
+    def _write(self, path: Path, document: Figures, seconds: int) -> None:
+        path.write_text(json.dumps(document), encoding="ascii")
         os.utime(path, (seconds, seconds))
 
     def _settle(self) -> None:
@@ -192,11 +193,12 @@ def _in_this_process(step: str, root: str, state: str) -> None:
     started = time.perf_counter()
     figures = {"_decode": _decode, "_regenerate": _regenerate}[step](Mirror(Path(root)), Path(state))
     figures["seconds"] = round(time.perf_counter() - started, 3)
-    figures["peak_mb"] = _peak_mb()
+    figures["peak_mb"] = peak_mb()
     print(json.dumps(figures))
 
 
-def _peak_mb() -> int:
+def peak_mb() -> int:
+    """Return the most memory that this process has had so far, in megabytes (10^6 bytes)."""
     # Not getrusage: what that tells can be the memory of the parent before it became this program.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return round(int(line.split()[1]) * 1024 / 1e6)
@@ -223,7 +225,7 @@ def _regenerate(mirror: Mirror, directory: Path) -> Figures:
     return {"documents_read": results["extract"]["read"], "steps": seconds}
 
 
-def _file(name: str, version: str) -> dict[str, Any]:
+def release_file(name: str, version: str) -> dict[str, Any]:
     """A release file, as PyPI's JSON has it."""
     return {
         "comment_text": None,

@@ -9,15 +9,17 @@ import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import msgspec
 
-from pypi_scan.balance import balance, predicted_cost
+from pypi_scan.balance import MAX_SHARDS, BlockCost, balance, shard_count
 from pypi_scan.files import atomic_write, atomic_write_text
+from pypi_scan.fleet import Capacity
 from pypi_scan.plan import RELEASES
+from pypi_scan.prediction import CostModel
 from pypi_scan.progress import with_progress
 from pypi_scan.record_store import RecordKeys, RecordStore
 from pypi_scan.results import Scanner
@@ -26,10 +28,10 @@ from pypi_scan.shard import PlannedRelease, ShardPackage, compressed_block, read
 log = logging.getLogger(__name__)
 
 DIVISION = "division.json"
-SHARD_CPU_SECONDS = 4 * 3600  # about half an hour on a worker of eight cores
 SHARD_PACKAGES = 5000  # more are slow to collect, even if nearly all of them are known
-MAX_SHARDS = 1000  # mapped tasks that Airflow's scheduler and web UI still handle comfortably
 KNOWN_COST = 0.05  # CPU seconds of a package that need not be scanned
+_NO_HISTORY = CostModel({})
+_ONE_WORKER = (Capacity(8),)
 
 
 class DivisionError(Exception):
@@ -69,26 +71,34 @@ class _Block(NamedTuple):
     offset: int
     length: int
     cost: float
+    costliest: float
     packages: int
     known: int
     bytes: int
 
 
 def divide_scan(
-    scan_dir: Path, scanner: Scanner, *, records: RecordStore | None, shards: int | None = None
+    scan_dir: Path,
+    scanner: Scanner,
+    *,
+    records: RecordStore | None,
+    costs: CostModel = _NO_HISTORY,
+    workers: Sequence[Capacity] = _ONE_WORKER,
+    shards: int | None = None,
 ) -> Division:
-    """Divide the plan in `scan_dir` into `shards`, else as many as its cost asks for; return the division.
+    """Divide the plan in `scan_dir` into `shards`, else as many as suit its cost and `workers`; return the division.
 
-    Packages that `records` has are known; without it none is. Dividing again overwrites, and removes the results of
-    earlier shards. Raises RecordStoreError.
+    Packages that `records` has are known; without it none is. `costs` predicts the others. Dividing again overwrites,
+    and removes the results of earlier shards. Raises RecordStoreError.
     """
     for stale in ("shards", "results"):
         shutil.rmtree(scan_dir / stale, ignore_errors=True)
     (scan_dir / DIVISION).unlink(missing_ok=True)
     with tempfile.TemporaryFile(dir=scan_dir) as spool:
         planned = with_progress(read_blocks(scan_dir / RELEASES), "dividing, blocks read")
-        blocks = list(_blocks(planned, RecordKeys(scanner), records, spool))
-        made = list(_write_shards(blocks, _number_of_shards(blocks, shards), spool, scan_dir / "shards"))
+        blocks = list(_blocks(planned, RecordKeys(scanner), records, costs, spool))
+        count = min(shards or _number_of_shards(blocks, workers), MAX_SHARDS)
+        made = list(_write_shards(blocks, count, spool, scan_dir / "shards"))
     division = Division(
         scanner=scanner.identity,
         shards=made,
@@ -114,18 +124,23 @@ def read_division(scan_dir: Path) -> Division:
 
 
 def _blocks(
-    planned: Iterator[list[PlannedRelease]], keys: RecordKeys, records: RecordStore | None, spool: BinaryIO
+    planned: Iterator[list[PlannedRelease]],
+    keys: RecordKeys,
+    records: RecordStore | None,
+    costs: CostModel,
+    spool: BinaryIO,
 ) -> Iterator[_Block]:
     """Write each block to `spool` as its shard will hold it, and yield where; all of PyPI is a few gigabytes."""
     for number, releases in enumerate(planned):
         known = _known(releases, keys, records) if records else set()
-        packages = [_shard_package(release, number, known=release.name in known) for release in releases]
+        packages = [_shard_package(release, number, costs, known=release.name in known) for release in releases]
         content = compressed_block(packages)
         yield _Block(
             number=number,
             offset=spool.tell(),
             length=len(content),
             cost=sum(package.cost for package in packages),
+            costliest=max(package.cost for package in packages),
             packages=len(packages),
             known=len(known),
             bytes=sum(file.size for package in packages if not package.known for file in package.files),
@@ -140,22 +155,23 @@ def _known(releases: list[PlannedRelease], keys: RecordKeys, records: RecordStor
     return {names[key] for key in found}
 
 
-def _shard_package(release: PlannedRelease, block: int, *, known: bool) -> ShardPackage:
-    cost = KNOWN_COST if known else predicted_cost(len(release.files), sum(file.size for file in release.files))
+def _shard_package(release: PlannedRelease, block: int, costs: CostModel, *, known: bool) -> ShardPackage:
+    size = sum(file.size for file in release.files)
+    cost = KNOWN_COST if known else costs.cost(release.name, len(release.files), size)
     return ShardPackage(release.files, release.json, release.name, release.version, block, cost, known)
 
 
-def _number_of_shards(blocks: list[_Block], wanted: int | None) -> int:
-    by_cost = math.ceil(sum(block.cost for block in blocks) / SHARD_CPU_SECONDS)
+def _number_of_shards(blocks: list[_Block], workers: Sequence[Capacity]) -> int:
+    by_cost = shard_count(sum(block.cost for block in blocks), workers, len(blocks))
     by_packages = math.ceil(sum(block.packages for block in blocks) / SHARD_PACKAGES)
-    return min(wanted or max(by_cost, by_packages), len(blocks), MAX_SHARDS)
+    return max(by_cost, by_packages)
 
 
 def _write_shards(blocks: list[_Block], shards: int, spool: BinaryIO, directory: Path) -> Iterator[ShardPlan]:
     """Write one file a shard and yield what it holds."""
-    groups = balance([(block.cost, f"{block.number:07}") for block in blocks], shards)
+    groups = balance([BlockCost(block.number, block.cost, block.costliest) for block in blocks], shards)
     for number, group in enumerate(groups, start=1):
-        chosen = [blocks[int(name)] for name in sorted(group)]
+        chosen = [blocks[index] for index in sorted(group)]
         shard = ShardPlan(
             id=f"{number:04}",
             cost=round(sum(block.cost for block in chosen), 1),

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pypi_scan.balance import predicted_cost
 from pypi_scan.divide import KNOWN_COST, DivisionError, divide_scan, read_division
+from pypi_scan.fleet import Capacity
+from pypi_scan.prediction import CostModel, Measured
 from pypi_scan.results import Scanner
 from pypi_scan.shard import SHARD_ID, read_shard
 
@@ -40,15 +41,15 @@ def test_number_of_shards(scan: Any, asked: int | None, number: int) -> None:
 
 
 def test_the_number_of_shards_follows_from_cost_and_packages(scan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def number() -> int:
-        return len(divide_scan(scan.directory, SCANNER, records=None).shards)
+    def number(cores: int) -> int:
+        return len(divide_scan(scan.directory, SCANNER, records=None, costs=costs, workers=[Capacity(cores)]).shards)
 
-    monkeypatch.setattr("pypi_scan.divide.SHARD_CPU_SECONDS", 2.5 * predicted_cost(1, 1))
-    assert number() == 2
+    costs = CostModel(dict.fromkeys("abcde", Measured(3600.0, 1, 1)))
+    assert (number(cores=1), number(cores=75)) == (5, 2)
     monkeypatch.setattr("pypi_scan.divide.SHARD_PACKAGES", 2)
-    assert number() == 3
+    assert number(cores=75) == 3
     monkeypatch.setattr("pypi_scan.divide.MAX_SHARDS", 2)
-    assert number() == 2
+    assert number(cores=75) == 2
 
 
 def test_blocks_are_never_cut(make_scan: Callable[..., Any]) -> None:
@@ -82,7 +83,7 @@ def test_known_packages_are_marked_and_cost_next_to_nothing(scan: Any) -> None:
         told_more = Scanner(SCANNER.scanner, SCANNER.version, SCANNER.python, SCANNER.settings, {"a": "0" * 64})
         division = divide_scan(scan.directory, told_more, records=store)
         assert (division.packages, division.known, division.bytes) == (5, 4, 1)
-        assert division.cost == round(4 * KNOWN_COST + predicted_cost(1, 1), 1)
+        assert division.cost == round(4 * KNOWN_COST + CostModel({}).cost("c", 1, 1), 1)
         assert division.scanner == SCANNER
         packages = list(read_shard(scan.directory / "shards" / "0001.jsonl.zst"))
         assert [package.name for package in packages if package.known] == ["a", "b", "d", "e"]
