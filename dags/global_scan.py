@@ -44,6 +44,7 @@ from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import pack_editions, pack_scan
 from pypi_scan.plan import PlanError, plan_scan, planned_scan_ids
+from pypi_scan.prediction import COSTS, CostModel
 from pypi_scan.previous_scan import fetch_previous_scan
 from pypi_scan.public_key import AnotherKeyError, check_public_key, publish_public_key
 from pypi_scan.publish import publish_directory
@@ -88,7 +89,7 @@ PARAMS = {
         minimum=1,
         maximum=1000,
         title="Shards",
-        description="Number of shards. Empty: as many as make about half an hour each.",
+        description="Number of shards. Empty: what suits the workers, of half an hour at most.",
     ),
     "package_timeout": Param(
         1200,
@@ -156,11 +157,15 @@ def global_scan() -> None:
     def divide(scan_id: str, scanner: dict[str, Any], *, params: dict[str, Any]) -> list[str]:
         settings = Settings.load()
         scan_dir = settings.scans_dir / scan_id
+        with open_fleet(scan_dir) as fleet:
+            workers = [worker.capacity for worker in fleet.workers.values() if worker.usable]
         with RecordStore.in_directory(settings.state_dir) as store:
             division = divide_scan(
                 scan_dir,
                 convert(scanner, Scanner),
                 records=store if params["mode"] == "reuse" else None,
+                costs=CostModel.load(settings.state_dir / COSTS),
+                workers=workers,
                 shards=params["shards"],
             )
             store.prune(settings.keep_records_days)

@@ -17,9 +17,10 @@ from pypi_scan.datasets.layout import AURA_DATASET
 from pypi_scan.divide import read_division
 from pypi_scan.fleet import Capacity
 from pypi_scan.fleet_file import open_fleet
+from pypi_scan.prediction import COSTS, record_costs
 from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import redaction_key
-from pypi_scan.results import RESULT_FILES, ResultsError, Scanner, difference
+from pypi_scan.results import RESULT_FILES, ResultsError, Scanner, difference, read_statuses
 from pypi_scan.settings import Settings
 from worker_jobs.worker import (
     Worker,
@@ -183,6 +184,7 @@ def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker
                 store,
                 keep_secrets=settings.keep_secrets,
             )
+        record_costs(settings.state_dir / COSTS, read_statuses(incoming))
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)

@@ -13,8 +13,9 @@ import pytest
 from demo.processes import free_port
 from pypi_scan.fleet import Capacity
 from pypi_scan.fleet_file import open_fleet
+from pypi_scan.prediction import COSTS, CostModel
 from pypi_scan.redaction_key import REDACTION_KEY
-from pypi_scan.results import RESULT_FILES
+from pypi_scan.results import RESULT_FILES, read_statuses
 from pypi_scan.settings import Settings
 from worker_jobs import tasks
 from worker_jobs.tasks import (
@@ -167,6 +168,11 @@ def test_collect(settings: Settings, scanned: Scanned, remote_results: Path, wor
         found = kept(settings, scanned)
         assert found.keys() == {*RESULT_FILES, *made_ready}
         assert all(found[name] == (scanned.results / name).read_bytes() for name in RESULT_FILES)
+    scans = {status.name: status for status in read_statuses(scanned.results)}
+    assert scans
+    costs = CostModel.load(settings.state_dir / COSTS)
+    for name, status in scans.items():  # what they did cost is what they are expected to cost the next time
+        assert costs.cost(name, len(status.files), status.bytes) == pytest.approx(status.cpu_seconds)
 
 
 def replace_by_link(results: Path) -> None:
