@@ -10,7 +10,7 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets bench-pack clean
+.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets bench-reuse bench-pack clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel
 
 bench-datasets: $(CONTROL) ## Measure the hourly datasets on a synthetic mirror (N=packages, KEEP=1 keeps it)
 	@.venv/bin/python bench/datasets_bench.py $(if $(N),--packages '$(N)') $(if $(KEEP),--keep)
+
+bench-reuse: $(CONTROL) $(WORKER) ## Measure a scan that re-uses records against a full one (CORPUS=file)
+	@.venv/bin/python bench/reuse.py $(if $(CORPUS),--corpus '$(CORPUS)') $(ARGS)
 
 bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
