@@ -26,7 +26,7 @@ def publish(make_scan: Callable[..., Any], cdn: Cdn, tmp_path: Path) -> Callable
         scan.directory.rename(directory)
         directory = directory.rename(directory.with_name(scan_id))
         (directory / "plan.json").write_bytes(msgspec.json.encode(plan))
-        scan = type(scan)(directory, plan)
+        scan = type(scan)(directory, plan, scan.division)
         scan.results("0001").accept()
         scan.pack()
         if public:
