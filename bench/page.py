@@ -51,6 +51,7 @@ _PACK_MEANING = {
 _REUSE_MEANING = {
     "packages": "of the corpus",
     "changed": "packages with another release in the second scan",
+    "changed_cpu_share": "CPU time of the full scan that these packages took",
     "cpu_share": "CPU time of scan_shard.py, with re-use / in full",
     "identical": "whether dataset.zst had the same bytes",
     "reuse_cpu_seconds": "seconds, all processes of scan_shard.py, with re-use",

@@ -37,7 +37,7 @@ from pypi_scan.mirror import Mirror
 from pypi_scan.pack import pack_editions, pack_scan
 from pypi_scan.plan import plan_scan
 from pypi_scan.record_store import RecordStore
-from pypi_scan.results import Scanner
+from pypi_scan.results import Scanner, read_statuses
 from pypi_scan.scan_request import ScanRequest
 
 RESULT = HERE / "results" / "reuse.json"
@@ -48,8 +48,10 @@ NEW_VERSION = "9999"
 
 @dataclass(frozen=True)
 class Leg:
-    """What a scan took: CPU seconds of scan_shard.py, with all its processes, and of the control host; `sha256` is of
-    dataset.zst."""
+    """What a scan took: CPU seconds of scan_shard.py, with all its processes, and of the control host.
+
+    `packages` are the CPU seconds of each package in them; `sha256` is of dataset.zst.
+    """
 
     scanner_cpu_seconds: float
     scanner_wall_seconds: float
@@ -57,6 +59,7 @@ class Leg:
     shards: int
     known: int
     by_status: dict[str, int]
+    packages: dict[str, float]
     sha256: str
 
 
@@ -86,6 +89,7 @@ class Pipeline:
                 accept_results(file, results, scanner, store, keep_secrets=True)
         pack_editions(directory)
         counts = pack_scan(directory, "https://cdn.example").counts
+        statuses = [status for shard in division.shard_ids for status in read_statuses(directory / "results" / shard)]
         return Leg(
             scanner_cpu_seconds=sum(leg.cpu_seconds for leg in legs),
             scanner_wall_seconds=sum(leg.wall_seconds for leg in legs),
@@ -93,6 +97,7 @@ class Pipeline:
             shards=len(legs),
             known=division.known,
             by_status=counts.by_status,
+            packages={status.name: status.cpu_seconds for status in statuses if status.status != "reused"},
             sha256=hashlib.sha256((directory / "dataset" / "dataset.zst").read_bytes()).hexdigest(),
         )
 
@@ -143,11 +148,12 @@ def _is_wheel(path: str) -> bool:
     return path.endswith(".whl")
 
 
-def summarise(packages: int, changed: int, reuse: Leg, full: Leg) -> dict[str, Any]:
+def summarise(changed: list[str], reuse: Leg, full: Leg) -> dict[str, Any]:
     """Return the flat summary."""
     return {
-        "packages": packages,
-        "changed": changed,
+        "packages": len(full.packages),
+        "changed": len(changed),
+        "changed_cpu_share": round(sum(full.packages[name] for name in changed) / full.scanner_cpu_seconds, 3),
         "cpu_share": round(reuse.scanner_cpu_seconds / full.scanner_cpu_seconds, 3),
         "identical": reuse.sha256 == full.sha256,
         "reuse_cpu_seconds": round(reuse.scanner_cpu_seconds, 1),
@@ -182,7 +188,7 @@ def main() -> None:
     except (corpus.CorpusError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     result = {
-        "summary": summarise(len(releases), len(changed), legs["reuse"], legs["full"]),
+        "summary": summarise(changed, legs["reuse"], legs["full"]),
         "settings": {
             "cores": len(os.sched_getaffinity(0)),
             "timeout": arguments.timeout,
