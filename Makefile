@@ -49,6 +49,9 @@ bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel
 bench-datasets: $(CONTROL) ## Measure the hourly datasets on a synthetic mirror (N=packages, KEEP=1 keeps it)
 	@.venv/bin/python bench/datasets_bench.py $(if $(N),--packages '$(N)') $(if $(KEEP),--keep)
 
+bench-reuse: $(CONTROL) $(WORKER) ## Measure a scan that re-uses records against a full one (CORPUS=file)
+	@.venv/bin/python bench/reuse.py $(if $(CORPUS),--corpus '$(CORPUS)') $(ARGS)
+
 bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
 

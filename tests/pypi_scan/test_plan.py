@@ -266,7 +266,9 @@ def test_a_mirror_never_synced_is_an_error(tmp_path: Path) -> None:
         plan_scan(Mirror(tmp_path / "mirror"), ScanRequest(AS_OF), tmp_path / "scans", "run")
 
 
-@pytest.mark.parametrize(("names", "size"), [(1, 1), (127, 1), (128, 2), (8191, 127), (8192, 128), (700_000, 128)])
+@pytest.mark.parametrize(
+    ("names", "size"), [(1, 1), (127, 1), (128, 2), (8191, 127), (8192, 128), (9000, 128), (700_000, 128)]
+)
 def test_the_size_of_blocks_follows_from_the_number_of_names(names: int, size: int) -> None:
     assert block_size(names) == size
 
