@@ -2,7 +2,7 @@
 
 Planned and divided is a synthetic mirror, below .bench/, of which only the JSON documents exist; it is removed at the
 end. What is fetched and scanned is drawn (population.py), the nodes are simulated (cluster.py), and the project's own
-code predicts, divides and assigns. Writes bench/results/simulate.json; docs/scaling.md says what it means.
+code predicts, divides and assigns. Writes bench/results/simulate.json and, from it, docs/scaling.md.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import scaling_page
 from cluster import Assumptions, Cluster, Node, Ran, Shard, lower_bound
 from datasets_bench import MEAN_BYTES, World, peak_mb, release_file
 from population import Package, a_month_before, packages
@@ -43,6 +44,7 @@ RESULT = HERE / "results" / "simulate.json"
 TARGETS = {"plan_s": 180, "plan_peak_mb": 2048, "makespan_equal": 1.05, "makespan_unequal": 1.10}
 PLACES = Settings.model_fields["prefetch_ahead"].default + 1
 CORES = 24
+SLOW_MIRROR = 25  # times as slow as assumed else
 # Of unequal workers: cores, how fast each really is, and the part of the scan after which it dies.
 UNEQUAL = (
     (48, 1.1, None), (48, 0.9, None), (32, 1.0, 0.4), (24, 1.2, None), (24, 1.0, None),
@@ -84,28 +86,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--packages", type=int, default=20_000, metavar="N", help="default: 20000")
     parser.add_argument("--cache", type=Path, default=PROJECT / ".bench", metavar="DIR", help="default: .bench")
+    parser.add_argument("--no-mirror", action="store_true", help="do not plan: only scan on simulated workers")
     arguments = parser.parse_args()
     root = arguments.cache.resolve() / f"simulate-{arguments.packages}"
-    root.mkdir(parents=True, exist_ok=True)
     world = ScanWorld(Mirror(root / "mirror"), arguments.packages)
     scanned = list(world.scanned.values())
     scans = assign(scanned)
     for name, figures in scans["runs"].items():
         print(f"{name:24} {figures['shards']:5} shards {figures['ratio']:7.3f}", flush=True)
-    try:
-        planned = plan(world)
-    finally:
-        shutil.rmtree(root)
+    planned = None if arguments.no_mirror else plan(world)
     equal, tasks = scans["runs"]["equal"], count_tasks()
     result = {
         "summary": {
             "packages": arguments.packages,
-            "plan_s": round(planned["plan_seconds"] + planned["divide_seconds"], 1),
-            "plan_peak_mb": planned["peak_mb"],
+            "plan_s": planned and round(planned["plan_seconds"] + planned["divide_seconds"], 1),
+            "plan_peak_mb": planned and planned["peak_mb"],
             "makespan_equal": equal["ratio"],
             "makespan_unequal": scans["runs"]["unequal"]["ratio"],
             "tasks": equal["shards"] * tasks["of_a_shard"] + tasks["others"],
-            "xcom_bytes": planned["xcom_bytes"] + equal["xcom_bytes"],
+            "xcom_bytes": planned and planned["xcom_bytes"] + equal["xcom_bytes"],
         },
         "settings": {
             "cores": len(os.sched_getaffinity(0)),
@@ -113,6 +112,7 @@ def main() -> None:
             "python": platform.python_version(),
             "mean_document_bytes": MEAN_BYTES,
             "places": PLACES,
+            "slow_mirror": SLOW_MIRROR,
         },
         "assumed": asdict(Assumptions()),
         "tasks": tasks,
@@ -123,21 +123,25 @@ def main() -> None:
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for key, value in result["summary"].items():
         print(f"{key:22} {value}")
-    print(f"written: {RESULT.relative_to(PROJECT)}")
-    if missed := [key for key, most in TARGETS.items() if result["summary"][key] > most]:
+    print(f"written: {RESULT.relative_to(PROJECT)}, {scaling_page.write().relative_to(PROJECT)}")
+    if missed := [key for key, most in TARGETS.items() if (result["summary"][key] or 0) > most]:
         sys.exit(f"missed: {', '.join(missed)}")
 
 
 def plan(world: ScanWorld) -> Figures:
     """Plan and divide a scan of all packages, in a process of its own; return what that took."""
     root = world.mirror.root.parent
+    root.mkdir(parents=True, exist_ok=True)
     needed, free = len(world.names) * (MEAN_BYTES + 4096) * 5 // 4, shutil.disk_usage(root).free
     if needed > free:
         sys.exit(f"error: {len(world.names)} documents need {needed >> 30} GiB and {root} has {free >> 30}: take fewer")
-    world.write_all()
-    print("plan ...", end=" ", flush=True)
-    command = [sys.executable, str(Path(__file__)), "_plan", str(world.mirror.root), str(root / "scans")]
-    figures: Figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    try:
+        world.write_all()
+        print("plan ...", end=" ", flush=True)
+        command = [sys.executable, str(Path(__file__)), "_plan", str(world.mirror.root), str(root / "scans")]
+        figures: Figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    finally:
+        shutil.rmtree(root)
     print(f"{figures['plan_seconds']} s, divide {figures['divide_seconds']} s, {figures['peak_mb']} MB")
     if figures["planned"] != len(world.names):
         sys.exit(f"error: {figures['planned']} of {len(world.names)} packages were planned")
@@ -175,7 +179,7 @@ def assign(scanned: Sequence[Package]) -> Figures:
         for number, (cores, speed, part) in enumerate(UNEQUAL)
     ]
     real, overlapping = Assumptions(), Assumptions(overlap=True)
-    slow = replace(overlapping, mirror_rate=real.mirror_rate / 25)
+    slow = replace(overlapping, mirror_rate=real.mirror_rate / SLOW_MIRROR)
     runs = {
         "equal": (known, equal, real, PLACES),
         "unequal": (known, unequal, real, PLACES),

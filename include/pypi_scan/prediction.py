@@ -53,7 +53,7 @@ class CostModel:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read the kept costs; without any the model guesses. Raises CostsError if they are damaged."""
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:  # or its first writer is not done
             return cls({})
         with _database(path) as database:
             rows = database.execute("SELECT name, cpu_seconds, files, bytes FROM scans")

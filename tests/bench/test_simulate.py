@@ -61,6 +61,8 @@ def test_the_lower_bound_counts_a_node_until_it_dies() -> None:
 def test_figures_are_flat_and_the_mirror_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulate, "RESULT", tmp_path / "results" / "simulate.json")
     monkeypatch.setattr(simulate, "PROJECT", tmp_path)
+    monkeypatch.setattr(simulate.scaling_page, "_RESULT", simulate.RESULT)
+    monkeypatch.setattr(simulate.scaling_page, "_PAGE", tmp_path / "scaling.md")
     monkeypatch.setattr(simulate, "count_tasks", lambda: {"of_a_shard": 4, "others": 6})
     monkeypatch.setattr(simulate, "TARGETS", {"plan_s": 600, "makespan_equal": 1})
     monkeypatch.setattr(sys, "argv", ["", "--packages", "300", "--cache", str(tmp_path)])
@@ -73,3 +75,6 @@ def test_figures_are_flat_and_the_mirror_is_removed(tmp_path: Path, monkeypatch:
     assert all(isinstance(value, int | float) for value in result["summary"].values())
     assert all(run["ratio"] >= 1 for run in result["runs"].values())
     assert not (tmp_path / "simulate-300").exists()
+    page = (tmp_path / "scaling.md").read_text()
+    assert "| `packages` | 300 |" in page
+    assert f"| equal | {shards} | " in page

@@ -40,9 +40,9 @@ def test_costly_packages_are_in_the_first_shards_and_together() -> None:
     ("total", "workers", "blocks", "count", "minutes"),
     [
         (24 * 48 * HOUR, [Capacity(24)], 6000, range(80, 120), 30),
-        (240 * 10 * HOUR, [Capacity(24)] * 10, 6000, range(160, 250, 10), 30),
+        (240 * 9.7 * HOUR, [Capacity(24)] * 10, 6000, range(160, 250, 10), 30),
         (240 * HOUR, [Capacity(24)] * 10, 6000, range(160, 161), 3.75),
-        (24 * 40 * HOUR, [Capacity(24), Capacity(12), Capacity(12)], 6000, range(100, 150, 4), 30),
+        (24 * 41 * HOUR, [Capacity(24), Capacity(12), Capacity(12)], 6000, range(100, 150, 4), 30),
         (8 * 600.0, [Capacity(8)], 64, range(5, 6), 2),
     ],
 )

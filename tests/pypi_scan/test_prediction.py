@@ -30,7 +30,7 @@ def test_another_version_costs_more_if_it_is_larger_within_bounds() -> None:
 def test_a_guess_grows_with_bytes_and_counts_the_same_source_once() -> None:
     model = CostModel({})
     assert 0 < model.cost("a", 0, 0) < model.cost("a", 1, 10_000) < model.cost("a", 1, 1_000_000)
-    assert model.cost("a", 1, 100_000) < model.cost("a", 9, 900_000) < 9 * model.cost("a", 1, 100_000)
+    assert model.cost("a", 1, 100_000) < model.cost("a", 9, 900_000) < 3 * model.cost("a", 1, 100_000)
 
 
 def test_guesses_agree_in_sum_with_what_was_measured() -> None:
@@ -52,6 +52,9 @@ def test_what_scans_did_cost_is_kept_and_the_last_one_counts(tmp_path: Path) -> 
     path = tmp_path / "state" / "costs.sqlite"
     assert CostModel.load(path).cost("a", 1, 1000) == CostModel({}).cost("a", 1, 1000)
     assert not path.exists()
+    path.parent.mkdir()
+    path.touch()  # as a first writer leaves it until it is done
+    assert CostModel.load(path).cost("a", 1, 1000) == CostModel({}).cost("a", 1, 1000)
     record_costs(path, [scanned("a", 3.0), scanned("b", 900.0, status="timeout")])
     record_costs(path, [scanned("a", 5.0), scanned("b", 7.0, status="reused"), scanned("c", 0.0, status="skipped")])
     model = CostModel.load(path)
