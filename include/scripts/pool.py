@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import memory
+from cores import Cores
 from memory import Advice
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Ended:
 @dataclass
 class _Child(Generic[T]):
     task: T
+    core: int
     pid: int
     started: float
     began: float  # monotonic
@@ -68,7 +70,7 @@ class _Child(Generic[T]):
 
 
 class ForkPool(Generic[T]):
-    """Runs `work(task)` in children, `jobs` at a time. `work` says how it went by what it leaves in files.
+    """Runs `work(task)` in children, one on each of `cores`. `work` says how it went by what it leaves in files.
 
     No other is started while less than `memfree` bytes are `available`, and the youngest is killed, to be started
     again later, while less than half of it is; but one always runs.
@@ -77,17 +79,18 @@ class ForkPool(Generic[T]):
     def __init__(
         self,
         work: Callable[[T], None],
-        jobs: int,
+        cores: Cores,
         limits: Limits,
         memfree: int = 0,
         available: Callable[[], float] = memory.available,
     ) -> None:
         self._work = work
-        self._jobs = jobs
+        self._cores = cores
         self.limits = limits
         self._memfree = memfree
         self._available = available
         self._children: dict[int, _Child[T]] = {}
+        self.waiting: list[T] = []  # not started, the next one last
         self._strangers: set[int] = set()  # children of this process that are not of the pool
 
     def run(self, tasks: Sequence[T]) -> Iterator[tuple[T, Ended] | None]:
@@ -96,15 +99,15 @@ class ForkPool(Generic[T]):
         A postponed task comes more than once. When the caller stops early, or an exception passes, all children are
         killed.
         """
-        waiting = list(reversed(tasks))
+        self.waiting = list(reversed(tasks))
         self._strangers = _own_children()
         # What a child leaves behind becomes a child of this process and not of init, wherever it has moved to.
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # sigtimedwait needs it blocked
         try:
-            while waiting or self._children:
-                while waiting and len(self._children) < self._jobs and self._advice() is Advice.START:
-                    self._start(waiting.pop())
+            while self.waiting or self._children:
+                while self.waiting and self._advice() is Advice.START and (core := self._cores.take()) is not None:
+                    self._start(self.waiting.pop(), core)
                 signal.sigtimedwait({signal.SIGCHLD}, self._patience())
                 self._kill_overdue()
                 if self._advice() is Advice.KILL:
@@ -113,7 +116,7 @@ class ForkPool(Generic[T]):
                     ended = self._reap(child)
                     yield child.task, ended
                     if ended.postponed:
-                        waiting.append(child.task)
+                        self.waiting.append(child.task)
                 yield None
         finally:
             for child in list(self._children.values()):
@@ -121,7 +124,7 @@ class ForkPool(Generic[T]):
                 self._reap(child)
             signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
-    def _start(self, task: T) -> None:
+    def _start(self, task: T, core: int) -> None:
         parent = os.getpid()
         started, began = time.time(), time.monotonic()
         pid = os.fork()
@@ -133,12 +136,13 @@ class ForkPool(Generic[T]):
                 code = 0
             finally:
                 os._exit(code)  # nothing of the parent's own clean-up may run here
-        self._children[pid] = _Child(task, pid, started, began)
+        self._children[pid] = _Child(task, core, pid, started, began)
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)  # here and in the child: whoever comes first
 
     def _become_child(self, parent: int) -> None:
         os.setpgid(0, 0)
+        self._cores.forget()
         # If the parent is killed, so is the child: a scan that is started again must not meet its predecessor.
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -180,6 +184,7 @@ class ForkPool(Generic[T]):
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.monotonic() - child.began
         del self._children[child.pid]
+        self._cores.give_back(child.core)
         while orphans := _own_children() - self._strangers - self._children.keys():
             for orphan in orphans:
                 _kill(orphan)

@@ -43,7 +43,10 @@ def alone(directory: Path) -> Iterator[None]:
         except BlockingIOError:
             log.info("waiting: another run works in %s", directory)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # children that live on have the file open too
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -11,7 +11,6 @@ with the aura_dataset: this alone is found anew, and is in ``known.jsonl``, one 
 """
 
 import argparse
-import contextlib
 import functools
 import gc
 import logging
@@ -23,12 +22,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cores
 import cost
 import isolation
 import joblog
@@ -37,6 +38,7 @@ import outcome
 import program
 import records
 import scanner_identity
+from cores import Cores
 from datasets import load_datasets
 from journal import Journal, sync
 from mirror_view import visible_document
@@ -204,6 +206,7 @@ def scan_packages(
     pool: ForkPool[Job],
     web: Path,
     progress: Progress,
+    turn: ExitStack,
 ) -> None:
     """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns."""
     scans = []
@@ -216,6 +219,8 @@ def scan_packages(
             _report(workspace, progress, job, result)
     scans.sort(key=lambda job: cost.predicted(job.package, job.files), reverse=True)
     for event in pool.run(scans):
+        if not pool.waiting:
+            turn.close()
         if event is None:
             progress.tick()
             continue
@@ -350,10 +355,11 @@ def _arguments() -> argparse.Namespace:
         help="MiB to leave free: start no other package while there is less, put one off at half (default: 2048)",
     )
     parser.add_argument(
-        "--turn",
+        "--share",
         type=Path,
         metavar="DIR",
-        help="wait until no other scan that was given the same DIR runs (default: no wait)",
+        help="share the cores with other scans that are given the same DIR, and begin when the one before has begun "
+        "its last package (default: use --jobs cores alone)",
     )
     parser.add_argument("--stock", action="store_true", help="run Aura as it is, several times slower")
     return parser.parse_args()
@@ -362,7 +368,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = _arguments()
     output: Path = arguments.output.absolute()
-    with program.alone(output), program.alone(arguments.turn) if arguments.turn else contextlib.nullcontext():
+    with program.alone(output):
         scan_shard(arguments, output)
 
 
@@ -391,10 +397,11 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
         isolation.enter_namespaces()
     limits = Limits(settings.timeout, settings.cpu_seconds, settings.memory * 1024**2, scanner_identity.FILE_BYTES)
     work = functools.partial(scan_in_child, engine, web, refused, settings.key)
-    pool = ForkPool(work, arguments.jobs, limits, arguments.memfree * 1024**2)
+    pool = ForkPool(work, Cores(arguments.jobs, arguments.share), limits, arguments.memfree * 1024**2)
     todo = [package for package in shard.packages if package.name not in done]
     progress = Progress(f"scan {shard.label}", len(shard.packages), done=len(done))
-    scan_packages(todo, workspace, pool, web, progress)
+    with cores.turn(arguments.share) as turn:
+        scan_packages(todo, workspace, pool, web, progress, turn)
     progress.close()
     workspace.write_results(scanner, arguments.jobs)
     crashes = workspace.crashes()

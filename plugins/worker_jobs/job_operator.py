@@ -256,7 +256,7 @@ def _scan(worker: Worker, settings: Settings, scan_id: str, shard: str, package_
         f"--cache={worker.cache_dir(scan_id, shard)}",
         f"--output={worker.results_dir(scan_id, shard)}",
         f"--timeout={package_timeout}",
-        f"--turn={worker.work_dir / 'turn'}",
+        f"--share={worker.work_dir / 'cores'}",
     ]
     if not settings.keep_secrets:
         command.append(f"--redaction-key={worker.redaction_key(scan_id)}")

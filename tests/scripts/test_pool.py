@@ -14,10 +14,11 @@ GIB = 2**30
 POOL = """
 import dataclasses, os, signal, time
 from pathlib import Path
+from cores import Cores
 from pool import ForkPool, Limits
 limits = Limits(seconds=1, cpu_seconds=60, memory_bytes=2**32, file_bytes=2**20)
 def run(work, tasks, **options):
-    pool = ForkPool(work, options.pop("jobs", 2), options.pop("limits", limits), **options)
+    pool = ForkPool(work, Cores(options.pop("jobs", 2)), options.pop("limits", limits), **options)
     return [(task, dataclasses.asdict(ended)) for task, ended in filter(None, pool.run(tasks))]
 def wait_for(path):
     deadline = time.monotonic() + 20
@@ -40,7 +41,7 @@ def work(task):
         signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     while True:
         pass
-pool = ForkPool(work, 1, limits)
+pool = ForkPool(work, Cores(1), limits)
 ((_, ended),) = filter(None, pool.run(["busy"]))
 found = outcome.of_child(ended, limits, Path("nothing"))
 print(json.dumps([ended.signal, ended.timed_out, found.status, found.reason]))
@@ -116,7 +117,7 @@ def available():
     short = (directory / "young").exists() and not (directory / "enough").exists()
     return 49 if short else 100
 found = []
-pool = ForkPool(work, 2, limits, 100, available)
+pool = ForkPool(work, Cores(2), limits, 100, available)
 for task, ended in filter(None, pool.run(["old", "young"])):
     found.append([task, ended.postponed, ended.exit_code, ended.signal])
     (directory / "enough").touch()

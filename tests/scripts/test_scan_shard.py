@@ -260,6 +260,7 @@ def test_a_package_put_off_is_scanned_later(shard: Shard, worker_python: Path, t
 import os, signal, time
 from pathlib import Path
 from types import SimpleNamespace
+from cores import Cores
 from pool import ForkPool, Limits
 from progress import Progress
 from shard import read_shard
@@ -285,7 +286,7 @@ def available():
     # Enough again once the younger has been put off.
     kept = [path.name for path in (place / "output" / ".work" / "jobs").iterdir()]
     return 0 if begun.exists() and "000002" in kept and not again.exists() else 100
-pool = ForkPool(work, 2, Limits(60, 60, 2**32, 2**20), 100, available)
+pool = ForkPool(work, Cores(2), Limits(60, 60, 2**32, 2**20), 100, available)
 scan_shard.scan_packages(packages, workspace, pool, web, Progress("test", 2))
 workspace.write_results({{}}, 2)
 print(json.dumps(sorted(os.listdir(place / "output" / ".work" / "jobs"))))

@@ -115,8 +115,8 @@ def not_its_turn(settings: Settings, scanned: Scanned, work_dir: Path) -> Iterat
     shard = work_dir / "scans" / scanned.scan_id / "shards" / f"{scanned.shard}.jsonl.zst"
     shard.parent.mkdir(parents=True)
     shutil.copy(settings.scans_dir / scanned.scan_id / "shards" / shard.name, shard)
-    (work_dir / "turn").mkdir()
-    with (work_dir / "turn" / ".lock").open("wb") as other:
+    (work_dir / "cores").mkdir()
+    with (work_dir / "cores" / ".lock").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         yield
 
