@@ -10,19 +10,22 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test lint format lock setup bench-scan bench-datasets bench-pack simulate clean
+.PHONY: help demo serve test backfill-check lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop
-	@.venv/bin/python -m demo run
+demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world, print a report, stop (WORKERS=2)
+	@.venv/bin/python -m demo run $(if $(WORKERS),--workers '$(WORKERS)')
 
 serve: $(CONTROL) $(WORKER) ## The same, and leave it running with the Airflow UI to click in
-	@.venv/bin/python -m demo serve
+	@.venv/bin/python -m demo serve $(if $(WORKERS),--workers '$(WORKERS)')
 
 test: $(CONTROL) $(WORKER) ## Unit and integration tests (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest $(ARGS)
+
+backfill-check: $(CONTROL) $(WORKER) ## Scan the twelve months of a year as a backfill in the small world
+	@BACKFILL_MONTHS=12 .venv/bin/python -m pytest tests/dags/test_backfill.py $(ARGS)
 
 lint: $(CONTROL) $(WORKER) ## Style, types, and that generated files are current
 	@.venv/bin/ruff check .
@@ -45,6 +48,9 @@ bench-scan: $(CONTROL) $(WORKER) ## Measure the scan engine against GNU parallel
 
 bench-datasets: $(CONTROL) ## Measure the hourly datasets on a synthetic mirror (N=packages, KEEP=1 keeps it)
 	@.venv/bin/python bench/datasets_bench.py $(if $(N),--packages '$(N)') $(if $(KEEP),--keep)
+
+bench-reuse: $(CONTROL) $(WORKER) ## Measure a scan that re-uses records against a full one (CORPUS=file)
+	@.venv/bin/python bench/reuse.py $(if $(CORPUS),--corpus '$(CORPUS)') $(ARGS)
 
 bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)

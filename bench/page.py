@@ -48,21 +48,34 @@ _PACK_MEANING = {
     "peak_mb_editions": "megabytes, the task editions",
     "identical": "whether both times every file had the same bytes",
 }
+_REUSE_MEANING = {
+    "packages": "of the corpus",
+    "changed": "packages with another release in the second scan",
+    "changed_cpu_share": "CPU time of the full scan that these packages took",
+    "cpu_share": "CPU time of scan_shard.py, with re-use / in full",
+    "identical": "whether dataset.zst had the same bytes",
+    "reuse_cpu_seconds": "seconds, all processes of scan_shard.py, with re-use",
+    "full_cpu_seconds": "seconds, all processes of scan_shard.py, in full",
+    "reuse_wall_seconds": "seconds, scan_shard.py, with re-use",
+    "full_wall_seconds": "seconds, scan_shard.py, in full",
+    "reuse_control_cpu_seconds": "seconds, plan to pack on the control host, with re-use",
+    "full_control_cpu_seconds": "seconds, plan to pack on the control host, in full",
+}
 
 Row = dict[str, Any]
 
 
 def write() -> Path:
     """Write the page from what the benchmarks last wrote to bench/results; return where it is."""
-    names = ("scan.json", "datasets.json", "pack.json")
-    scan, datasets, pack = (json.loads((_RESULTS / name).read_bytes()) for name in names)
+    names = ("scan.json", "datasets.json", "pack.json", "reuse.json")
+    scan, datasets, pack, reuse = (json.loads((_RESULTS / name).read_bytes()) for name in names)
     _PAGE.parent.mkdir(parents=True, exist_ok=True)
-    _PAGE.write_text(render(scan, datasets, pack), encoding="utf-8")
+    _PAGE.write_text(render(scan, datasets, pack, reuse), encoding="utf-8")
     return _PAGE
 
 
-def render(result: dict[str, Any], datasets: dict[str, Any], pack: dict[str, Any]) -> str:
-    """Return the page about `result`, the content of scan.json, and `datasets` and `pack`, those of their files."""
+def render(result: Row, datasets: Row, pack: Row, reuse: Row) -> str:
+    """Return the page about `result`, the content of scan.json, and those of the other files."""
     rows: list[Row] = result["packages"]
     summary, areas = result["summary"], result["profile"]
     return Template((_HERE / "page.md").read_text(encoding="utf-8")).substitute(
@@ -89,6 +102,8 @@ def render(result: dict[str, Any], datasets: dict[str, Any], pack: dict[str, Any
         ),
         pack_files=_lines(f"| {name} | {size / 1e6:.1f} |" for name, size in pack["files"].items()),
         pack_cores=pack["cores"],
+        reuse_cores=reuse["settings"]["cores"],
+        reuse_summary=_figures(reuse["summary"], _REUSE_MEANING),
     )
 
 

@@ -5,27 +5,31 @@ Monthly, on demand (the form below), or as a backfill for dates in the past. The
 was the latest at **as_of**: the param if given, else the run's logical date, else now.
 
 1. `plan` chooses the releases;
-2. `prepare` ships the programs and the aura_dataset of the plan to the worker and checks it;
+2. `prepare` ships the programs and the aura_dataset of the plan to every worker and checks it;
 3. `divide` looks up which releases this scanner has scanned before, and makes shards of about equal cost;
-4. each shard, mapped: `prefetch` to the worker's SSD, `scan` there, `collect` the results, `evict` the files. While one
-   shard is scanned the next is fetched; the pools `worker_prefetch` and `worker_scan` bound each kind of work;
+4. each shard, mapped: `prefetch` waits for a worker with room and fetches the files to its SSD, `scan` there, `collect`
+   the results, `evict` the files. While one shard is scanned the next is fetched;
 5. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
    last;
-6. `cleanup` frees the worker, also after a failure.
+6. `cleanup` frees the workers, also after a failure.
+
+**Workers** are the SSH connections that the Variable `pypi_workers` lists; it may be edited while a scan runs. The
+shards of a worker that is lost go on by themselves on another one.
 
 **If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
 with it: the shard's `prefetch`, `prepare` and everything downstream.
 Packages that time out, crash the scanner or have damaged archives do not fail a shard: they are in
 `packages.jsonl.zst` with the reason.
 
-**Backfill**: `airflow backfill create --dag-id global_scan --from-date 2026-01-01 --to-date 2026-06-01
---max-active-runs 1`
+**Backfill**: `airflow backfill create --dag-id global_scan --from-date 2026-01-01 --to-date 2026-06-02
+--max-active-runs 1`, or in the web UI, without `as_of`: each run has its own date. A run whose dataset is public is
+skipped when it is cleared.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task, task_group
+from airflow.sdk import Param, dag, task, task_group
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec import convert
 from msgspec.structs import asdict
@@ -34,11 +38,13 @@ from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.divide import divide_scan
-from pypi_scan.index import load_index, published_scan_ids, write_index
+from pypi_scan.fleet_file import open_fleet
+from pypi_scan.index import is_published, load_index, published_scan_ids, write_index
 from pypi_scan.manifest import MANIFEST, SIGNATURE
 from pypi_scan.mirror import Mirror
 from pypi_scan.pack import pack_editions, pack_scan
-from pypi_scan.plan import PlanError, plan_scan
+from pypi_scan.plan import PlanError, plan_scan, planned_scan_ids
+from pypi_scan.prediction import COSTS, CostModel
 from pypi_scan.previous_scan import fetch_previous_scan
 from pypi_scan.public_key import AnotherKeyError, check_public_key, publish_public_key
 from pypi_scan.publish import publish_directory
@@ -49,12 +55,10 @@ from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
 from pypi_scan.signing import SigningError
 from pypi_scan.torrent import TORRENT
+from scan_timetable import ScanTimetable
 from signing_connection import signing_key_from_connection
-from worker_jobs.job_operator import PrefetchOperator, ScanOperator
-from worker_jobs.tasks import cleanup_worker, collect_results, evict_shard, prepare_worker
-
-PREFETCH_SECONDS = 36 * 3600  # most of it may be waiting for room while other shards are scanned
-SCAN_SECONDS = 24 * 3600
+from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator
+from worker_jobs.tasks import cleanup_workers, evict_shard, prepare_workers
 
 PARAMS = {
     "as_of": Param(
@@ -85,7 +89,7 @@ PARAMS = {
         minimum=1,
         maximum=1000,
         title="Shards",
-        description="Number of shards. Empty: as many as make about half an hour each.",
+        description="Number of shards. Empty: what suits the workers, of half an hour at most.",
     ),
     "package_timeout": Param(
         1200,
@@ -107,7 +111,7 @@ PARAMS = {
 
 
 @dag(
-    schedule=CronTriggerTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
+    schedule=ScanTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULT_ARGS,
@@ -116,7 +120,7 @@ PARAMS = {
     doc_md=__doc__,
 )
 def global_scan() -> None:
-    @task(multiple_outputs=True)
+    @task(multiple_outputs=True, max_active_tis_per_dag=1)  # of runs that overlap, each claims another scan id
     def plan(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
         settings = Settings.load()
         published: list[str] = []
@@ -125,7 +129,14 @@ def global_scan() -> None:
                 cdn = cdn_from_connection(settings)
                 check_public_key(cdn, signing_key_from_connection(settings).public_key)
                 published = published_scan_ids(cdn)
-            request = scan_request(params, dag_run.logical_date, datetime.now(UTC))
+                for scan_id in planned_scan_ids(settings.scans_dir, dag_run.run_id):
+                    if is_published(cdn, scan_id):
+                        raise AirflowSkipException(
+                            f"this run has published scan {scan_id}, which never changes; to scan that date once more, "
+                            "trigger the DAG with `as_of`"
+                        )
+            backfill = dag_run.run_type == "backfill"
+            request = scan_request(params, dag_run.logical_date, datetime.now(UTC), backfill=backfill)
             made = plan_scan(
                 Mirror(settings.mirror_root),
                 request,
@@ -140,39 +151,43 @@ def global_scan() -> None:
 
     @task(multiple_outputs=True)
     def prepare(scan_id: str, *, params: dict[str, Any]) -> dict[str, Any]:
-        return prepare_worker(Settings.load(), scan_id, params["package_timeout"])
+        return prepare_workers(Settings.load(), scan_id, params["package_timeout"])
 
     @task
     def divide(scan_id: str, scanner: dict[str, Any], *, params: dict[str, Any]) -> list[str]:
         settings = Settings.load()
+        scan_dir = settings.scans_dir / scan_id
+        with open_fleet(scan_dir) as fleet:
+            workers = [worker.capacity for worker in fleet.workers.values() if worker.usable]
         with RecordStore.in_directory(settings.state_dir) as store:
             division = divide_scan(
-                settings.scans_dir / scan_id,
+                scan_dir,
                 convert(scanner, Scanner),
                 records=store if params["mode"] == "reuse" else None,
+                costs=CostModel.load(settings.state_dir / COSTS),
+                workers=workers,
                 shards=params["shards"],
             )
             store.prune(settings.keep_records_days)
+        with open_fleet(scan_dir) as fleet:
+            fleet.set_shards({shard.id: shard.cost for shard in division.shards})
         return division.shard_ids
 
     @task_group(group_id="shards")
     def scan_one(scan_id: str, shard: str) -> None:
         named: dict[str, Any] = {"map_index_template": "shard {{ task.op_kwargs.shard }}"}
-        job: dict[str, Any] = {"scan_id": scan_id, "shard": shard, "map_index_template": "shard {{ task.shard }}"}
+        step: dict[str, Any] = {"scan_id": scan_id, "shard": shard, "map_index_template": "shard {{ task.shard }}"}
 
-        prefetch = PrefetchOperator(task_id="prefetch", pool="worker_prefetch", time_limit=PREFETCH_SECONDS, **job)
-        scan = ScanOperator(task_id="scan", pool="worker_scan", time_limit=SCAN_SECONDS, **job)
-
-        @task(**named)
-        def collect(scan_id: str, shard: str) -> dict[str, Any]:
-            return asdict(collect_results(Settings.load(), scan_id, shard))
+        prefetch = PrefetchOperator(task_id="prefetch", pool="worker_prefetch", **step)
+        scan = ScanOperator(task_id="scan", **step)
+        collect = CollectOperator(task_id="collect", pool="collect", **step)
 
         @task(**named)
         def evict(scan_id: str, shard: str) -> None:
             evict_shard(Settings.load(), scan_id, shard)
 
         evicted = evict(scan_id=scan_id, shard=shard).as_teardown(setups=prefetch)
-        prefetch >> scan >> collect(scan_id=scan_id, shard=shard) >> evicted
+        prefetch >> scan >> collect >> evicted
 
     @task
     def editions(scan_id: str) -> None:
@@ -188,7 +203,7 @@ def global_scan() -> None:
             previous = fetch_previous_scan(cdn_from_connection(settings), settings.scans_dir, scan_id)
         return asdict(pack_scan(scan_dir, settings.cdn_public_url, key=key, previous=previous).counts)
 
-    @task
+    @task(max_active_tis_per_dag=1)  # else of two runs, the index of one would lack the other's scan
     def publish(scan_id: str, *, params: dict[str, Any]) -> Any:
         if not params["publish"]:
             raise AirflowSkipException("the run was asked not to publish; the dataset stays on the control host")
@@ -207,7 +222,7 @@ def global_scan() -> None:
 
     @task
     def cleanup(scan_id: str) -> None:
-        cleanup_worker(Settings.load(), scan_id)
+        cleanup_workers(Settings.load(), scan_id)
 
     scan_id = plan()["scan_id"]
     ready = prepare(scan_id)

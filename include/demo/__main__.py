@@ -17,12 +17,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("command", choices=["run", "serve"])
     parser.add_argument("--directory", type=Path, default=Path(".demo"), help="where its state lies (default: .demo)")
+    parser.add_argument("--workers", type=int, choices=range(1, 9), default=1, help="worker nodes (default: 1)")
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # also where the shell that started it lets it ignore Ctrl-C
         signal.signal(number, _interrupt)
     try:
-        play(arguments.directory, console, stay=arguments.command == "serve")
+        play(arguments.directory, console, workers=arguments.workers, stay=arguments.command == "serve")
     except DemoError as error:
         console.print(f"error: {error}", markup=False, style="red")
         console.print(f"The logs of all servers are in {arguments.directory / 'logs'}.", markup=False)

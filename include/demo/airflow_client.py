@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,18 +58,24 @@ class AirflowClient:
             raise DemoError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json() if answer.content else None
 
-    def import_pools(self, file: Path) -> None:
-        """Make the pools of a file as `airflow pools import` reads it."""
-        for name, pool in json.loads(file.read_text(encoding="utf-8")).items():
-            self.request("POST", "/pools", json={"name": name, **pool})
+    def set_variable(self, key: str, value: str) -> None:
+        """Set a variable, whether it is there or not."""
+        entities = [{"key": key, "value": value}]
+        action = {"action": "create", "entities": entities, "action_on_existence": "overwrite"}
+        self.request("PATCH", "/variables", json={"actions": [action]})
+
+    def add_connection(self, conn_id: str, connection: dict[str, Any]) -> None:
+        """Make a connection of the dict that an ``AIRFLOW_CONN_`` variable holds as JSON."""
+        body = {**connection, "connection_id": conn_id, "extra": json.dumps(connection["extra"])}
+        self.request("POST", "/connections", json=body)
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run on its schedule."""
         self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any] | None = None, logical_date: str | None = None) -> str:
         """Start a run by hand and return its id."""
-        body = {"logical_date": None, "conf": conf or {}}
+        body = {"logical_date": logical_date, "conf": conf or {}}
         return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:

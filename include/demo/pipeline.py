@@ -9,23 +9,23 @@ from typing import Any
 from rich.console import Console
 
 from demo.airflow_client import DAGS, AirflowClient
-from demo.airflow_services import PROJECT, Airflow, airflow
+from demo.airflow_services import Airflow, airflow
 from demo.processes import DemoError
 from demo.report import Stage, print_report
-from demo.world import World, world
+from demo.world import WORKERS_VARIABLE, World, worker_names, world
 
 _RUN_SECONDS = 900.0
 SCAN_PARAMS = {"shards": 3, "package_timeout": 120}
 
 
-def play(directory: Path, console: Console, *, stay: bool) -> None:
+def play(directory: Path, console: Console, *, workers: int, stay: bool) -> None:
     """Start a world and Airflow below `directory`, run the pipeline once, report; raises DemoError if anything failed.
 
     With `stay`, everything keeps running until the process is interrupted.
     """
     say = _Narrator(console)
     say("building the small world")
-    with world(directory) as here:
+    with world(directory, workers=workers) as here:
         summary = here.upstream_summary
         say(
             f"upstream PyPI: {summary.own_packages} packages made for the demo, {summary.real_packages} real ones, "
@@ -35,7 +35,7 @@ def play(directory: Path, console: Console, *, stay: bool) -> None:
             say(summary.notice)
         say("starting Airflow (about half a minute)")
         with airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow:
-            flow.client.import_pools(PROJECT / "include" / "pools.json")
+            flow.client.set_variable(WORKERS_VARIABLE, ", ".join(worker_names(workers)))
             say(f"Airflow is healthy at {flow.url}")
             stages, scan_id = run_pipeline(flow.client, here, say)
             print_report(console, here, stages, scan_id)

@@ -60,7 +60,7 @@ def print_report(console: Console, here: World, stages: list[Stage], scan_id: st
     counts = manifest["counts"]
     console.print(f"\nScan {scan_id}: {counts['input']} packages in, {counts['records']} with a record", markup=False)
     for status in _lines(files["packages.jsonl.zst"]):
-        if status["status"] != "ok":
+        if status["reason"]:
             console.print(f"  {status['name']}: {status['status']}, {status['reason']}", markup=False)
 
     console.print("\nHighest scores")

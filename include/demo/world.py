@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from demo.airflow_services import PROJECT
 from demo.object_store import ObjectStore, object_store
@@ -17,6 +18,7 @@ from demo.static_server import StaticServer
 from demo.upstream import UpstreamServer, UpstreamSummary, build_upstream
 from pypi_scan.signing import new_key_pair
 
+WORKERS_VARIABLE = "pypi_workers"
 _KEPT = {"cache", "upstream", "lock"}
 
 
@@ -28,7 +30,7 @@ class World:
     upstream: UpstreamServer
     upstream_summary: UpstreamSummary
     mirror: StaticServer
-    worker: SSHWorker
+    workers: tuple[SSHWorker, ...]
     store: ObjectStore
     env: dict[str, str]
 
@@ -49,8 +51,10 @@ class World:
 
 
 @contextmanager
-def world(root: Path, *, real_packages: bool = True) -> Iterator[World]:
+def world(root: Path, *, real_packages: bool = True, workers: int = 1) -> Iterator[World]:
     """Start a world below `root` with an empty mirror; what an earlier one left there is removed, but for caches.
+
+    Each of its workers is an Airflow connection: ``pypi_worker``, ``pypi_worker_2`` ...
 
     Raises DemoError if another world runs there.
     """
@@ -62,7 +66,8 @@ def world(root: Path, *, real_packages: bool = True) -> Iterator[World]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DemoError(f"another demo runs in {root}; stop it first (Ctrl-C where it was started)") from None
-        end_jobs(root / "worker")  # of an earlier world that was killed
+        for home in root.glob("worker*"):
+            end_jobs(home)  # of an earlier world that was killed
         for path in root.iterdir():
             if path.is_symlink() or path.is_file():
                 if path.name not in _KEPT:
@@ -75,16 +80,21 @@ def world(root: Path, *, real_packages: bool = True) -> Iterator[World]:
         web = root / "mirror" / "web"
         web.mkdir(parents=True)
         mirror = stack.enter_context(StaticServer(web))
-        worker = stack.enter_context(ssh_worker(root / "worker"))
+        homes = [root / name.removeprefix("pypi_") for name in worker_names(workers)]
+        machines = tuple(stack.enter_context(ssh_worker(home)) for home in homes)
         store = stack.enter_context(object_store(root / "store", root / "logs"))
         (root / "cdn").symlink_to(root / "store" / store.bucket)
-        yield World(root, upstream, summary, mirror, worker, store, _env(root, upstream, mirror, worker, store))
+        yield World(root, upstream, summary, mirror, machines, store, _env(root, upstream, mirror, machines, store))
 
 
-def _env(
-    root: Path, upstream: UpstreamServer, mirror: StaticServer, worker: SSHWorker, store: ObjectStore
-) -> dict[str, str]:
-    ssh = {
+def worker_names(number: int) -> list[str]:
+    """Return the connections of so many workers."""
+    return ["pypi_worker", *(f"pypi_worker_{count}" for count in range(2, number + 1))]
+
+
+def worker_connection(worker: SSHWorker) -> dict[str, Any]:
+    """Return an Airflow connection to a worker."""
+    return {
         "conn_type": "ssh",
         "host": worker.host,
         "port": worker.port,
@@ -98,6 +108,16 @@ def _env(
             "cores": os.cpu_count() or 1,
         },
     }
+
+
+def _env(
+    root: Path,
+    upstream: UpstreamServer,
+    mirror: StaticServer,
+    workers: tuple[SSHWorker, ...],
+    store: ObjectStore,
+) -> dict[str, str]:
+    connections = zip(worker_names(len(workers)), map(worker_connection, workers), strict=True)
     cdn = {
         "conn_type": "aws",
         "login": store.access_key,
@@ -108,9 +128,9 @@ def _env(
     signing = {"conn_type": "generic", "password": secret_key.split()[-1]}
     return {
         "PATH": os.environ["PATH"],
-        "HOME": str(root / "worker"),
+        "HOME": str(workers[0].home),
         "LANG": "C.UTF-8",
-        "AIRFLOW_CONN_PYPI_WORKER": json.dumps(ssh),
+        **{f"AIRFLOW_CONN_{name.upper()}": json.dumps(connection) for name, connection in connections},
         "AIRFLOW_CONN_PYPI_CDN": json.dumps(cdn),
         "AIRFLOW_CONN_PYPI_SIGNING": json.dumps(signing),
         "PYPI_SCAN_MIRROR_ROOT": str(root / "mirror"),

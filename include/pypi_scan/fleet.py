@@ -68,7 +68,7 @@ class FleetShard(msgspec.Struct):
 class Fleet(msgspec.Struct):
     """The workers and shards of a scan, by name. A worker has at most `places` shards on its disk."""
 
-    places: int
+    places: int = 1
     workers: dict[str, FleetWorker] = {}
     shards: dict[str, FleetShard] = {}
 
@@ -131,7 +131,7 @@ class Fleet(msgspec.Struct):
     def strike(self, shard: str, reason: str) -> bool:
         """Count a failure of the worker that has `shard`; return whether the shard is free for another one now.
 
-        It stays where it is if there is no other. A worker that has failed `STRIKES` times in a row is left out.
+        If there is no other it is begun again where it is. A worker that fails `STRIKES` times in a row is left out.
         """
         mine, name = self._placed(shard)
         worker = self.workers[name]
@@ -139,15 +139,19 @@ class Fleet(msgspec.Struct):
         others = [other for other, found in self.workers.items() if found.usable and other != name]
         if worker.strikes >= STRIKES and others:
             worker.left_out = f"failed {worker.strikes} times in a row, the last time: {reason}"
-        if not set(others).difference(mine.failed_on):
-            return False
-        self.shards[shard] = FleetShard(mine.cost, failed_on=[*mine.failed_on, name], scans=mine.scans)
-        return True
+        moves = bool(set(others).difference(mine.failed_on))
+        self.shards[shard] = FleetShard(
+            mine.cost,
+            worker=None if moves else name,
+            failed_on=[*mine.failed_on, name] if moves else mine.failed_on,
+            scans=mine.scans,
+        )
+        return moves
 
     def _placed(self, shard: str) -> tuple[FleetShard, str]:
         found = self.shards[shard]
         if found.worker is None:
-            raise ValueError(f"shard {shard} is on no worker")
+            raise ValueError(f"shard {shard} is on no worker; clear its task prefetch")
         return found, found.worker
 
     def _choose(self, wanted: FleetShard, now: float) -> str | None:

@@ -63,6 +63,13 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: int
 
 
+class _PlannedFor(msgspec.Struct, frozen=True):
+    """What of ``plan.json`` stays as it is from release to release."""
+
+    scan_id: str
+    run_id: str
+
+
 @dataclass
 class _Counts:
     """How much of a mirror goes into a scan; `bytes` of all files of the releases that are scanned."""
@@ -85,8 +92,8 @@ def plan_scan(
     """Write the plan of a scan and return it. `aura_dataset` is copied into it, if it exists.
 
     Planning again for the same `run_id` overwrites its plan and removes all that was made of it; `taken` are scan ids
-    that are public already. Raises PlanError if a name or pattern matches nothing, no package is left to scan or the
-    mirror was never synced.
+    of which anything is public already. Raises PlanError if a name or pattern matches nothing, no package is left to
+    scan or the mirror was never synced.
     """
     as_of = request.as_of.astimezone(UTC).replace(microsecond=0)  # what the plan says, so that it can be had again
     try:
@@ -129,8 +136,18 @@ def plan_scan(
 
 def read_plan(directory: Path) -> Plan:
     """Read the plan in a scan's directory; raises PlanError if there is none."""
+    return _read(directory, Plan)
+
+
+def planned_scan_ids(scans_dir: Path, run_id: str) -> list[str]:
+    """Return the ids of the scans that were planned for a run, by whatever version of this code; raises PlanError."""
+    plans = (_read(path.parent, _PlannedFor) for path in scans_dir.glob("*/plan.json"))
+    return sorted(plan.scan_id for plan in plans if plan.run_id == run_id)
+
+
+def _read[Part](directory: Path, part: type[Part]) -> Part:
     try:
-        return msgspec.json.decode((directory / "plan.json").read_bytes(), type=Plan)
+        return msgspec.json.decode((directory / "plan.json").read_bytes(), type=part)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PlanError(f"{directory} holds no readable plan: {error}") from error
 
@@ -215,11 +232,10 @@ def _claim_scan_id(scans_dir: Path, as_of: datetime, run_id: str, taken: Sequenc
     date = as_of.date().isoformat()
     for number in range(1, 1000):
         scan_id = date if number == 1 else f"{date}-{number}"
-        plan_file = scans_dir / scan_id / "plan.json"
-        if plan_file.exists():
-            if read_plan(plan_file.parent).run_id == run_id:
-                return scan_id
-        elif scan_id not in taken:
+        directory = scans_dir / scan_id
+        if scan_id not in taken and (
+            not (directory / "plan.json").exists() or _read(directory, _PlannedFor).run_id == run_id
+        ):
             return scan_id
     raise PlanError(f"{date} was scanned 999 times already; remove some of {scans_dir}/{date}-*")
 

@@ -24,12 +24,12 @@ def previous_scan(plan: Plan, index: Index) -> IndexedScan | None:
     if plan.partial:
         return None
     as_of = datetime.fromisoformat(plan.as_of)
-    earlier = [
+    earlier = (
         scan
-        for scan in index.scans
+        for scan in index.scans  # the newest first
         if scan.as_of < as_of and not scan.partial and scan.file(PACKAGES) and scan.file(DETECTIONS)
-    ]
-    return max(earlier, key=lambda scan: (scan.as_of, scan.scan_id), default=None)
+    )
+    return next(earlier, None)
 
 
 def fetch_previous_scan(cdn: Cdn, scans_dir: Path, scan_id: str) -> PreviousScan | None:

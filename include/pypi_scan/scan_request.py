@@ -24,14 +24,19 @@ class ScanRequest:
     limit: int | None = None
 
 
-def scan_request(params: Mapping[str, Any], logical_date: datetime | None, now: datetime) -> ScanRequest:
+def scan_request(
+    params: Mapping[str, Any], logical_date: datetime | None, now: datetime, *, backfill: bool = False
+) -> ScanRequest:
     """Make a request of a DAG run's params; `as_of` is the param if given, else the logical date, else `now`.
 
     A run's logical date may lie in the future, by a browser's clock for one: then it is `now` too.
 
-    Raises RequestError for an `as_of` that is no date or lies in the future, and for an empty package name. Types and
-    bounds of the other params are checked by Airflow before a run starts.
+    Raises RequestError for an `as_of` that is no date or lies in the future, for any `as_of` in a backfill, whose runs
+    would all scan the same, and for an empty package name. Types and bounds of the other params are checked by Airflow
+    before a run starts.
     """
+    if backfill and params.get("as_of"):
+        raise RequestError("as_of: a backfill scans each of its own dates; create it again, without as_of")
     packages = tuple(text.strip() for text in params.get("packages") or ())
     if "" in packages:
         raise RequestError("packages: an empty name; write one package name or pattern a line")

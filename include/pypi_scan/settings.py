@@ -1,7 +1,7 @@
 """Settings of the control host, read from ``PYPI_SCAN_*`` environment variables when a task runs.
 
-Credentials are not among them: they live in Airflow Connections (`worker_conn_id`, `cdn_conn_id`,
-`signing_conn_id`).
+Credentials are not among them: they live in Airflow Connections (`cdn_conn_id`, `signing_conn_id`, and those of the
+workers, which the Airflow Variable `pypi_workers` lists, so that it can be edited while a scan runs).
 """
 
 from pathlib import Path
@@ -70,9 +70,8 @@ class Settings(BaseSettings):
     mirror_source: str = Field(
         description="where a worker reads the mirror's `web/`: an http(s) URL, or a path mounted there"
     )
-    worker_conn_id: str = Field(default="pypi_worker", description="Airflow SSH connection of the worker node")
     prefetch_ahead: int = Field(
-        default=2, ge=1, description="shards a worker's SSD may hold besides the one being fetched"
+        default=2, ge=1, description="shards a worker's SSD may hold besides the one being scanned"
     )
 
     keep_secrets: bool = Field(

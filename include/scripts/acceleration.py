@@ -16,6 +16,7 @@ import faster_names
 import faster_source
 import faster_stages
 import faster_strings
+import faster_typos
 
 WRITTEN_FOR = "2.1"
 
@@ -58,6 +59,11 @@ PIECES = {
         "package_analyzer.Analyzer.scan_directory, analyzers.fs_struct.get_file_patterns",
         "deep copies, a second compilation and a quadratic sort of files, for an order on which nothing depends",
         faster_files.apply,
+    ),
+    "typos": Piece(
+        "typos.check_name, package.PackageScore.score_pypi_downloads",
+        "a name is compared with every popular one, and its downloads are looked for among all, for every file",
+        faster_typos.apply,
     ),
     "once": Piece(
         "package_analyzer.Analyzer.run, analyzers.python.visitor.Visitor.run_stages",

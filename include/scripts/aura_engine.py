@@ -204,15 +204,6 @@ def _know(datasets: Datasets | None) -> None:
 
         config.iter_pypi_stats = iter_pypi_stats
         package.get_reverse_dependencies = get_reverse_dependencies
-        check_name, known = typos.check_name, {}
-
-        def check_name_once(name: str, **options: Any) -> Any:
-            # Compares with every popular name, and is asked again for every file of a release.
-            if name not in known:
-                known[name] = check_name(name, **options)
-            return known[name]
-
-        typos.check_name = check_name_once
     # Whether a pinned requirement is outdated only the whole of PyPI can tell, which a worker does not have; Aura would
     # report each as one that cannot be parsed.
     requirements_analyzer.check_outdated = lambda *_: None

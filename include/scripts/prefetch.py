@@ -12,7 +12,6 @@ import logging
 import queue
 import shutil
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,8 +29,6 @@ RESERVE = 2 * 1024**3
 # Files in a row that got no answer, after which the source is no longer asked.
 GIVE_UP_AFTER = 20
 MISSING = "missing.jsonl"  # written last: it says that the shard was fetched
-_POLL = 0.5  # seconds between looks at the other shards
-_REMIND = 30.0  # seconds between log lines while waiting
 
 log = logging.getLogger(__name__)
 
@@ -159,16 +156,6 @@ def fetch_shard(shard: Shard, prefetch: Prefetch, cache: Path) -> None:
     jsonl.write_atomic(cache / MISSING, map(jsonl.line, missing))
 
 
-def wait_for_room(cache: Path, ahead: int) -> None:
-    """Return when at most `ahead` other shards that have been fetched lie beside `cache`."""
-    reminded = -_REMIND
-    while (others := _shards_beside(cache)) > ahead:
-        if time.monotonic() - reminded >= _REMIND:
-            log.info("waiting: %d shards are ahead already, %d are allowed", others, ahead)
-            reminded = time.monotonic()
-        time.sleep(_POLL)
-
-
 def _fetch_all(prefetch: Prefetch, wanted: list[Wanted], label: str) -> list[Fetched]:
     progress = Progress(label, len(wanted))
     failures: list[Fetched] = []
@@ -233,23 +220,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _shards_beside(cache: Path) -> int:
-    # Only those that were fetched: one that failed is tried again, and must not be waited for by what it waits for.
-    return sum(finished.parent != cache for finished in cache.parent.glob(f"*/{MISSING}"))
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--shard", type=Path, required=True, metavar="FILE", help="the shard, shards/0007.jsonl.zst")
     parser.add_argument("--source", required=True, help="the mirror's web/: an HTTP(S) URL, or where it is mounted")
     parser.add_argument("--cache", type=Path, required=True, metavar="DIR", help="where to put this shard's files")
     parser.add_argument("--jobs", type=int, default=8, metavar="N", help="files fetched at a time (default: 8)")
-    parser.add_argument(
-        "--ahead",
-        type=int,
-        metavar="K",
-        help="wait until at most K other fetched shards lie beside DIR (default: no wait)",
-    )
     parser.add_argument(
         "--timeout",
         type=float,
@@ -269,8 +245,6 @@ def main() -> None:
         source = HttpSource(arguments.source, arguments.jobs, arguments.timeout)
     else:
         source = PathSource(Path(arguments.source).absolute())
-    if arguments.ahead is not None:
-        wait_for_room(cache, arguments.ahead)
     with program.alone(cache):
         fetch_shard(shard, Prefetch(source, cache, arguments.jobs), cache)
 

@@ -11,6 +11,7 @@ with the aura_dataset: this alone is found anew, and is in ``known.jsonl``, one 
 """
 
 import argparse
+import contextlib
 import functools
 import gc
 import logging
@@ -348,6 +349,12 @@ def _arguments() -> argparse.Namespace:
         metavar="MB",
         help="MiB to leave free: start no other package while there is less, put one off at half (default: 2048)",
     )
+    parser.add_argument(
+        "--turn",
+        type=Path,
+        metavar="DIR",
+        help="wait until no other scan that was given the same DIR runs (default: no wait)",
+    )
     parser.add_argument("--stock", action="store_true", help="run Aura as it is, several times slower")
     return parser.parse_args()
 
@@ -355,7 +362,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = _arguments()
     output: Path = arguments.output.absolute()
-    with program.alone(output):
+    with program.alone(output), program.alone(arguments.turn) if arguments.turn else contextlib.nullcontext():
         scan_shard(arguments, output)
 
 

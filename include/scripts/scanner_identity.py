@@ -30,7 +30,7 @@ class Settings:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `read_settings` reads."""
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="seconds a package (default: 900)")
+    parser.add_argument("--timeout", type=float, default=900.0, metavar="S", help="seconds a package (default: 900)")
     parser.add_argument("--cpu", type=float, metavar="S", help="CPU seconds a package (default: twice --timeout)")
     parser.add_argument("--memory", type=int, default=4096, metavar="MB", help="MiB a package (default: 4096)")
     parser.add_argument(

@@ -1,20 +1,35 @@
-"""What the control host does on a worker directly: prepare it, take results from it, free its disk."""
+"""What the control host does on workers directly: prepare them, take results from them, free their disks."""
 
+import fcntl
 import logging
 import shutil
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+from airflow.sdk.exceptions import AirflowNotFoundException
+from msgspec.structs import asdict
 
 from pypi_scan.accept import ShardSummary, accept_results
 from pypi_scan.datasets.layout import AURA_DATASET
 from pypi_scan.divide import read_division
+from pypi_scan.fleet import Capacity
+from pypi_scan.fleet_file import open_fleet
+from pypi_scan.prediction import COSTS, record_costs
 from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import redaction_key
-from pypi_scan.results import RESULT_FILES, ResultsError, Scanner
+from pypi_scan.results import RESULT_FILES, ResultsError, Scanner, difference, read_statuses
 from pypi_scan.settings import Settings
-from worker_jobs.worker import Worker, WorkerError, check_ids, worker_session
+from worker_jobs.worker import (
+    Worker,
+    WorkerError,
+    WorkerUnreachableError,
+    check_ids,
+    listed_workers,
+    worker_session,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +49,80 @@ class WorkerReport(msgspec.Struct):
     isolation: str
 
 
-def prepare_worker(settings: Settings, scan_id: str, package_timeout: int) -> dict[str, Any]:
-    """Ship the scripts, the scan's aura_dataset and the redaction key to the worker, check it, and return its report.
+def prepare_workers(settings: Settings, scan_id: str, package_timeout: int) -> dict[str, Any]:
+    """Prepare every listed worker for scans in which a package may take `package_timeout` seconds.
 
-    Its ``scanner`` is the `Scanner` of scans in which a package may take `package_timeout` seconds. Raises WorkerError
-    if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError if the key is
-    damaged.
+    Returns ``{"workers": {name: what check_worker.py says}, "scanner": what all of them scan with}``. Those that cannot
+    be used are left out. Raises WorkerError if none can.
     """
+    with _preparing(settings, scan_id) as scan_dir:
+        listed = listed_workers()
+        reports, scanner = {}, None
+        for name in listed:
+            if prepared := _admit(settings, scan_id, name, package_timeout, scanner):
+                report, scanner = prepared
+                reports[name] = asdict(report)
+        with open_fleet(scan_dir) as fleet:
+            fleet.drain_all_but(listed)
+            reasons = [fleet.workers[name].left_out for name in listed]
+        if scanner is None:
+            raise WorkerError(f"no worker can be used: {'; '.join(filter(None, reasons))}")
+        return {"workers": reports, "scanner": asdict(scanner)}
+
+
+def update_workers(settings: Settings, scan_id: str, package_timeout: int, listed: Sequence[str] = ()) -> None:
+    """Take in the workers that were listed since, and drain those that are listed no more; by default as of now."""
+    with _preparing(settings, scan_id) as scan_dir:
+        names = listed or listed_workers()
+        with open_fleet(scan_dir) as fleet:
+            new = [name for name in names if name not in fleet.workers or fleet.workers[name].drained]
+        for name in new:
+            _admit(settings, scan_id, name, package_timeout, read_division(scan_dir).scanner)
+        with open_fleet(scan_dir) as fleet:
+            fleet.drain_all_but(names)
+
+
+@contextmanager
+def _preparing(settings: Settings, scan_id: str) -> Iterator[Path]:
+    """Yield the directory of a scan; one task at a time prepares workers for it."""
     check_ids(scan_id)
-    worker = Worker.from_connection(settings.worker_conn_id)
+    scan_dir = settings.scans_dir / scan_id
+    with (scan_dir / ".prepare.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with open_fleet(scan_dir) as fleet:
+            fleet.places = settings.prefetch_ahead + 1
+        yield scan_dir
+
+
+def _admit(
+    settings: Settings, scan_id: str, name: str, package_timeout: int, wanted: Scanner | None
+) -> tuple[WorkerReport, Scanner] | None:
+    """Prepare a worker and let it have shards; one that cannot be used, or has another scanner, is left out."""
+    scan_dir = settings.scans_dir / scan_id
+    try:
+        worker = Worker.from_connection(name)
+        report, scanner = prepare_worker(settings, scan_id, worker, package_timeout)
+        if wanted and scanner != wanted:
+            raise WorkerError(f"worker {name} has another scanner than the others: {difference(wanted, scanner)}")
+    except (WorkerError, AirflowNotFoundException) as error:
+        log.warning("worker %s is left out: %s", name, error)
+        with open_fleet(scan_dir) as fleet:
+            fleet.leave_out(name, str(error))
+        return None
+    with open_fleet(scan_dir) as fleet:
+        fleet.admit(name, Capacity(worker.cores or report.cores, worker.weight))
+    return report, scanner
+
+
+def prepare_worker(
+    settings: Settings, scan_id: str, worker: Worker, package_timeout: int
+) -> tuple[WorkerReport, Scanner]:
+    """Ship the scripts, the scan's aura_dataset and the redaction key to the worker; return what it says of itself.
+
+    That is its report, and the scanner of scans in which a package may take `package_timeout` seconds. Raises
+    WorkerError if the scanner environment is not the pinned one or the disk has no room, and RedactionKeyError if the
+    key is damaged.
+    """
     scripts, dataset = worker.scripts_dir(scan_id), worker.dataset_dir(scan_id)
     with worker_session(worker) as session:
         session.make_dir(scripts)
@@ -79,16 +159,15 @@ def prepare_worker(settings: Settings, scan_id: str, package_timeout: int) -> di
             f"worker {worker.conn_id}: describe_scanner.py said {described[:200]!r}, not what it scans with"
         ) from None
     log.info("worker %s is ready: %s, %s", worker.conn_id, report, scanner)
-    return {"worker": worker.conn_id, **msgspec.structs.asdict(report), "scanner": msgspec.structs.asdict(scanner)}
+    return report, scanner
 
 
-def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummary:
-    """Copy a shard's results to ``<scans_dir>/<scan_id>/results/<shard>/``, checked and ready to be packed.
+def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker) -> ShardSummary:
+    """Copy a shard's results from its worker to ``<scans_dir>/<scan_id>/results/<shard>/``, ready to be packed.
 
     Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
     """
     check_ids(scan_id, shard)
-    worker = Worker.from_connection(settings.worker_conn_id)
     scan_dir = settings.scans_dir / scan_id
     incoming, target = scan_dir / "incoming" / shard, scan_dir / "results" / shard
     shutil.rmtree(incoming, ignore_errors=True)
@@ -105,6 +184,7 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
                 store,
                 keep_secrets=settings.keep_secrets,
             )
+        record_costs(settings.state_dir / COSTS, read_statuses(incoming))
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)
@@ -117,16 +197,37 @@ def collect_results(settings: Settings, scan_id: str, shard: str) -> ShardSummar
 
 
 def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
-    """Remove the prefetched files of a shard from the worker's disk."""
+    """Remove the prefetched files of a shard from the workers that had it; one that cannot be reached is passed over.
+
+    Raises WorkerError if a worker answers, but does not remove them.
+    """
     check_ids(scan_id, shard)
-    worker = Worker.from_connection(settings.worker_conn_id)
-    with worker_session(worker) as session:
-        session.remove(worker.cache_dir(scan_id, shard))
+    scan_dir = settings.scans_dir / scan_id
+    with open_fleet(scan_dir) as fleet:
+        state = fleet.shards[shard]
+    for name in filter(None, (*state.failed_on, state.worker)):
+        worker = Worker.from_connection(name)
+        _remove(worker, worker.cache_dir(scan_id, shard))
+    with open_fleet(scan_dir) as fleet:
+        fleet.done(shard)
 
 
-def cleanup_worker(settings: Settings, scan_id: str) -> None:
-    """Remove everything of a scan from the worker's disk."""
+def cleanup_workers(settings: Settings, scan_id: str) -> None:
+    """Remove everything of a scan from the disks of its workers; one that cannot be reached is passed over.
+
+    Raises WorkerError if a worker answers, but does not remove it.
+    """
     check_ids(scan_id)
-    worker = Worker.from_connection(settings.worker_conn_id)
-    with worker_session(worker) as session:
-        session.remove(worker.scan_dir(scan_id))
+    with open_fleet(settings.scans_dir / scan_id) as fleet:
+        names = list(fleet.workers)
+    for name in names:
+        worker = Worker.from_connection(name)
+        _remove(worker, worker.scan_dir(scan_id))
+
+
+def _remove(worker: Worker, directory: PurePosixPath) -> None:
+    try:
+        with worker_session(worker) as session:
+            session.remove(directory)
+    except WorkerUnreachableError as error:
+        log.warning("%s; it still has %s on its disk", error, directory)

@@ -1,11 +1,15 @@
 """A worker node as an Airflow SSH connection describes it, and a session on it.
 
-The connection's extra holds, besides what the SSH provider reads (``key_file``, ``host_key`` ...):
-``work_dir``, an absolute path on the worker's fast disk; ``python``, the interpreter of its scanner environment;
-``cores``, how many packages it scans at a time (optional, else all its cores).
+Which connections are workers says the Airflow variable `WORKERS_VARIABLE`. Their extra holds, besides what the SSH
+provider reads (``key_file``, ``host_key`` ...): ``work_dir``, an absolute path on the worker's fast disk; ``python``,
+the interpreter of its scanner environment; ``cores``, how many packages it scans at a time (optional, else all its
+cores); ``weight``, how fast one of its cores is beside those of the other workers (optional, else 1).
 """
 
+import errno
 import logging
+import math
+import re
 import shlex
 import stat
 from collections.abc import Iterator, Sequence
@@ -15,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 import paramiko
 from airflow.providers.ssh.hooks.ssh import SSHHook
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Variable
 from airflow.sdk.exceptions import AirflowException
 
 from pypi_scan.plan import SCAN_ID
@@ -27,6 +31,12 @@ log = logging.getLogger(__name__)
 CONNECTION_ERRORS = (OSError, EOFError, paramiko.SSHException, paramiko.SFTPError)
 """What paramiko raises for a connection that cannot be made, breaks, or is silent for too long."""
 
+WORKERS_VARIABLE = "pypi_workers"
+"""The Airflow variable that lists the connections of the workers, separated by commas; `_DEFAULT_WORKER` if unset."""
+
+_DEFAULT_WORKER = "pypi_worker"
+_CONN_ID = re.compile(r"[\w.-]{1,200}", re.ASCII)
+_ANSWERS = (errno.ENOENT, errno.EACCES)  # what SFTP servers say of a file; all else paramiko has no number for
 _CONNECT_SECONDS = 20
 _TRANSFER_SECONDS = 60.0  # without a byte, after which a transfer is given up
 _MAX_OUTPUT_BYTES = 1024**2
@@ -34,6 +44,26 @@ _MAX_OUTPUT_BYTES = 1024**2
 
 class WorkerError(AirflowException):
     """A worker cannot be used, or did not do what it was told. The message is one sentence a person can act on."""
+
+
+class WorkerUnreachableError(WorkerError):
+    """A worker cannot be connected to, is not the one it was, or the connection to it broke."""
+
+
+def listed_workers() -> list[str]:
+    """Return the connections that are workers at this moment; raises WorkerError if the variable cannot be used."""
+    return parse_workers(Variable.get(WORKERS_VARIABLE, default=_DEFAULT_WORKER))
+
+
+def parse_workers(text: str) -> list[str]:
+    """Return the connections in the text of `WORKERS_VARIABLE`; raises WorkerError."""
+    names = list(dict.fromkeys(text.replace(",", " ").split()))
+    if not names or not all(map(_CONN_ID.fullmatch, names)):
+        raise WorkerError(
+            f"the variable {WORKERS_VARIABLE} is {text!r:.200}; write the ids of one or more SSH connections, "
+            "separated by commas"
+        )
+    return names
 
 
 @dataclass(frozen=True)
@@ -44,6 +74,7 @@ class Worker:
     work_dir: PurePosixPath
     python: str
     cores: int | None
+    weight: float
 
     @classmethod
     def from_connection(cls, conn_id: str) -> "Worker":
@@ -57,7 +88,12 @@ class Worker:
             )
         if cores and not str(cores).isdecimal():
             raise WorkerError(f"the connection {conn_id} has {cores!r} as `cores` in its extra, not a whole number")
-        return cls(conn_id, work_dir, python, int(cores) if cores else None)
+        weight = _positive(extra.get("weight") or 1)
+        if weight is None:
+            raise WorkerError(
+                f"the connection {conn_id} has {extra['weight']!r:.80} as `weight` in its extra, not a number above 0"
+            )
+        return cls(conn_id, work_dir, python, int(cores) if cores else None, weight)
 
     def scan_dir(self, scan_id: str) -> PurePosixPath:
         """Everything of one scan; scans that overlap on a worker do not touch each other's."""
@@ -117,7 +153,7 @@ class WorkerSession:
                 raise TimeoutError("it closed its output and went on")
             exit_code = stdout.channel.recv_exit_status()
         except CONNECTION_ERRORS as error:
-            raise self._error(f"{command[0]} did not answer: {error!r}") from error
+            raise self._broken(f"{command[0]} did not answer", error) from error
         if exit_code != 0:
             raise self._error(f"{last_words(errors.decode('utf-8', 'replace'))} (exit code {exit_code})")
         return str(output, "utf-8", "replace")
@@ -139,7 +175,7 @@ class WorkerSession:
             self._sftp.put(str(source), temporary)
             self._sftp.posix_rename(temporary, str(target))
         except CONNECTION_ERRORS as error:
-            raise self._error(f"{target} cannot be written: {error!r}") from error
+            raise self._broken(f"{target} cannot be written", error) from error
 
     def get(self, source: PurePosixPath, target: Path, limit: int) -> None:
         """Copy a regular file of at most `limit` bytes from the worker; raises WorkerError for anything else."""
@@ -158,10 +194,15 @@ class WorkerSession:
             if copied != size:
                 raise self._error(f"{source} changed while it was copied")
         except CONNECTION_ERRORS as error:
-            raise self._error(f"{source} cannot be read: {error!r}") from error
+            raise self._broken(f"{source} cannot be read", error) from error
 
     def _error(self, what: str) -> WorkerError:
         return WorkerError(f"worker {self.worker.conn_id}: {what}")
+
+    def _broken(self, what: str, error: Exception) -> WorkerError:
+        answered = isinstance(error, OSError) and error.errno in _ANSWERS
+        kind = WorkerError if answered else WorkerUnreachableError
+        return kind(f"worker {self.worker.conn_id}: {what}: {error!r}")
 
 
 @contextmanager
@@ -175,33 +216,41 @@ def worker_session(worker: Worker) -> Iterator[WorkerSession]:
         try:
             session = WorkerSession(worker, client)
         except CONNECTION_ERRORS as error:
-            raise WorkerError(f"worker {worker.conn_id} offers no SFTP: {error!r}") from error
+            raise WorkerUnreachableError(f"worker {worker.conn_id} offers no SFTP: {error!r}") from error
         yield session
 
 
-def connection_error(conn_id: str, error: Exception) -> WorkerError:
+def connection_error(conn_id: str, error: Exception) -> WorkerUnreachableError:
     """Say in one sentence why a connection could not be made."""
     if isinstance(error, paramiko.BadHostKeyException):
-        return WorkerError(
+        return WorkerUnreachableError(
             f"worker {conn_id} shows another host key than the one pinned in its connection: do not go on unless you "
             "know why, then put the new key into the connection's extra `host_key`"
         )
     if isinstance(error, paramiko.AuthenticationException):
-        return WorkerError(f"worker {conn_id} does not accept the key of its connection: {error}")
+        return WorkerUnreachableError(f"worker {conn_id} does not accept the key of its connection: {error}")
     if "not found in known_hosts" in str(error):  # paramiko has no class of its own for it
-        return WorkerError(
+        return WorkerUnreachableError(
             f"worker {conn_id} shows a host key that is not known here: make sure that it is the right one, then put "
             "it into the connection's extra `host_key`"
         )
     if isinstance(error, CONNECTION_ERRORS):
-        return WorkerError(f"worker {conn_id} cannot be reached: {error}")
-    return WorkerError(f"the connection {conn_id} cannot be used: {error}")
+        return WorkerUnreachableError(f"worker {conn_id} cannot be reached: {error}")
+    return WorkerUnreachableError(f"the connection {conn_id} cannot be used: {error}")
 
 
 def last_words(text: str) -> str:
     """Return the last line a program wrote, which is its ``error: <one sentence>`` if it is one of include/scripts."""
     lines = text.strip().splitlines() or ["no error message"]
     return lines[-1][:1000].removeprefix("error: ")
+
+
+def _positive(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
 
 
 def check_ids(scan_id: str, *shards: str) -> None:

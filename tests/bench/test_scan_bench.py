@@ -174,8 +174,10 @@ def test_the_page_tells_what_differs() -> None:
         "files": {"dataset.zst": 784952316},
         "cores": 2,
     }
-    text = page.render(result, datasets, pack)
+    reuse = {"summary": dict.fromkeys(page._REUSE_MEANING, 0.125) | {"identical": True}, "settings": {"cores": 2}}
+    text = page.render(result, datasets, pack, reuse)
     assert "4 of the 68 packages of `corpus.txt`" in text
+    assert "| `cpu_share` | 0.125 |" in text
     assert "8 files" in text
     assert "8 of the original, 0 of the engine" in text
     assert "- c: only the original: 2 ReDoS" in text

@@ -1,12 +1,14 @@
-"""The small world with a real Airflow in it, started once for all end-to-end tests."""
+"""The small world with a real Airflow in it: one for all end-to-end tests, and one for those that need their own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from demo.airflow_client import DAGS, AirflowClient
-from demo.airflow_services import PROJECT, airflow
+from demo.airflow_services import airflow
 from demo.world import World, world
 
 RUN_SECONDS = 600.0
@@ -40,18 +42,30 @@ class Live:
         raise AssertionError("no sync announced a change")
 
 
-@pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    root = tmp_path_factory.mktemp("world")
+@contextmanager
+def live_world(root: Path) -> Iterator[Live]:
+    """Start a world below `root`, and Airflow in it with every DAG unpaused."""
     with (
         world(root, real_packages=False) as here,
         airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow,
     ):
-        flow.client.import_pools(PROJECT / "include" / "pools.json")
         running = Live(here, flow.client)
         # First and alone: statistics that change would start dataset_regeneration, and there is no mirror yet.
         flow.client.unpause("download_stats")
         running.run("download_stats")
         for dag_id in DAGS:
             flow.client.unpause(dag_id)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live_world(tmp_path_factory.mktemp("world")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A world for the tests of one module, with nothing published before them."""
+    with live_world(tmp_path_factory.mktemp("world")) as running:
         yield running

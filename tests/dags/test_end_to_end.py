@@ -153,6 +153,13 @@ def test_every_task_of_the_scan_succeeded_and_mapped_tasks_have_names(first_scan
     assert sorted(task["rendered_map_index"] for task in scans) == ["shard 0001", "shard 0002"]
 
 
+def test_the_pools_are_made_and_kept_right_by_the_services_of_airflow(live, first_scan):
+    pools = {pool["name"]: pool for pool in live.airflow.request("GET", "/pools")["pools"]}
+    for name in ("worker_prefetch", "collect"):
+        assert pools[name]["include_deferred"] is True  # a deferred job still uses the worker
+        assert pools[name]["slots"] > 0
+
+
 def test_records_and_package_list_name_the_same_packages_once(dataset):
     records = [record["pypi"]["name"] for record in lines(dataset["dataset.zst"])]
     package_list = dataset["package_list.txt"].decode().splitlines()
@@ -266,7 +273,7 @@ def test_the_index_lists_the_scan(first_scan, fetch, dataset):
 
 
 def test_the_worker_is_left_clean(first_scan, live):
-    work = live.world.worker.home / "pypi-scan"
+    work = live.world.workers[0].home / "pypi-scan"
     assert not list(work.glob("scans/*"))
     assert not list(work.glob("jobs/*"))
 
@@ -416,6 +423,4 @@ def test_the_commands_of_the_readme_set_up_airflow(tmp_path):
     subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=PROJECT, env=env, check=True)
     with sqlite3.connect(tmp_path / "airflow.db") as database:
         connections = {row[0] for row in database.execute("select conn_id from connection")}
-        pools = {row[0] for row in database.execute("select pool from slot_pool")}
     assert {"pypi_cdn", "pypi_signing", "pypi_worker"} <= connections
-    assert {"worker_prefetch", "worker_scan"} <= pools

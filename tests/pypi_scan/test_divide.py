@@ -86,6 +86,7 @@ def test_known_packages_are_marked_and_cost_next_to_nothing(scan: Any) -> None:
         assert division.cost == round(4 * KNOWN_COST + CostModel({}).cost("c", 1, 1), 1)
         assert division.scanner == SCANNER
         packages = list(read_shard(scan.directory / "shards" / "0001.jsonl.zst"))
+        assert [package.name for package in packages] == list("abcde")
         assert [package.name for package in packages if package.known] == ["a", "b", "d", "e"]
         assert divide_scan(scan.directory, told_more, records=None).known == 0
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ import zstandard
 from pypi_scan.divide import divide_scan
 from pypi_scan.results import ResultsError, read_statuses
 
-from .conftest import SCANNER, open_store
+from .conftest import DATASETS, SCANNER, open_store
 
 NAMES = [f"p{number:03}" for number in range(192)]  # blocks of three
 FAILED = NAMES[7]
 
 
 def scan_all(scan: Any, shards: int, downloads: int, *, reuse: bool) -> dict[str, str]:
-    """Scan everything in so many shards, pack it, and return the status of each package."""
+    """Scan everything in so many shards, pack it, and return the status of each package; the manifest counts them."""
     with open_store(scan.directory.parent) as store:
         division = divide_scan(scan.directory, SCANNER, records=store if reuse else None, shards=shards)
     for shard in division.shard_ids:
@@ -28,9 +29,12 @@ def scan_all(scan: Any, shards: int, downloads: int, *, reuse: bool) -> dict[str
         if any(status["name"] == FAILED for status in made.statuses):
             made.fail(FAILED, "timeout")
         made.accept()
-    scan.pack()
-    statuses = (s for shard in division.shard_ids for s in read_statuses(scan.directory / "results" / shard))
-    return {status.name: status.status for status in statuses}
+    manifest = scan.pack()
+    found = (s for shard in division.shard_ids for s in read_statuses(scan.directory / "results" / shard))
+    statuses = {status.name: status.status for status in found}
+    assert manifest.counts.by_status == Counter({**statuses, "bad": "skipped"}.values())
+    assert manifest.scanner.datasets == DATASETS
+    return statuses
 
 
 def dataset(scan: Any) -> bytes:
@@ -76,6 +80,26 @@ def made(make_scan: Callable[..., Any]) -> Any:
     made = scan.results("0001", downloads=7)
     assert [entry["name"] for entry in made.known] == ["b", "d"]
     return made
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"status": "corrupt", "reason": "damaged"}, "corrupt"),  # a part of what a better copy would give
+        ({}, "ok"),
+    ],
+)
+def test_what_is_not_whole_or_not_separable_is_not_kept(
+    make_scan: Callable[..., Any], change: dict[str, Any], status: str
+) -> None:
+    scan = make_scan(dict.fromkeys("ab"))
+    first = scan.results("0001", downloads=5)
+    first.statuses[0] |= change
+    if not change:
+        first.records[0]["tags"] = ["of_no_detection"]
+    assert status in first.accept().by_status
+    with open_store(scan.directory.parent) as store:
+        assert divide_scan(scan.directory, SCANNER, records=store).known == 1
 
 
 def records(made: Any, read_zst: Callable[[Path], list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from pypi_scan.mirror import Mirror
-from pypi_scan.plan import SCAN_ID, Plan, PlanError, plan_scan, read_plan
+from pypi_scan.plan import SCAN_ID, Plan, PlanError, plan_scan, planned_scan_ids, read_plan
 from pypi_scan.scan_request import ScanRequest
 from pypi_scan.shard import block_size, read_blocks
 
@@ -266,7 +266,9 @@ def test_a_mirror_never_synced_is_an_error(tmp_path: Path) -> None:
         plan_scan(Mirror(tmp_path / "mirror"), ScanRequest(AS_OF), tmp_path / "scans", "run")
 
 
-@pytest.mark.parametrize(("names", "size"), [(1, 1), (127, 1), (128, 2), (8191, 127), (8192, 128), (700_000, 128)])
+@pytest.mark.parametrize(
+    ("names", "size"), [(1, 1), (127, 1), (128, 2), (8191, 127), (8192, 128), (9000, 128), (700_000, 128)]
+)
 def test_the_size_of_blocks_follows_from_the_number_of_names(names: int, size: int) -> None:
     assert block_size(names) == size
 
@@ -305,6 +307,18 @@ def test_a_scan_id_belongs_to_one_run(planner: MakePlanner) -> None:
     assert plans.plan(run="c", taken=("2026-11-01-3", "2026-11-01-4")).scan_id == "2026-11-01-5"
     assert plans.plan(datetime(2026, 11, 2, 23, tzinfo=UTC), run="d", taken=("2026-11-02",)).scan_id == "2026-11-02-2"
     assert all(SCAN_ID.fullmatch(directory.name) for directory in plans.scans.iterdir())
+
+
+def test_a_run_has_all_scans_that_were_planned_for_it(planner: MakePlanner) -> None:
+    plans = planner({"six": None})
+    assert planned_scan_ids(plans.scans, "a") == []
+    plans.plan(run="a")
+    plans.plan(run="b")
+    assert plans.plan(run="a", taken=("2026-11-01",)).scan_id == "2026-11-01-3"  # its publication was left half done
+    assert planned_scan_ids(plans.scans, "a") == ["2026-11-01", "2026-11-01-3"]
+    former = plans.scans / "2026-11-01-2" / "plan.json"
+    former.write_text('{"scan_id": "2026-11-01-2", "run_id": "b", "of_another_version": 1}')
+    assert planned_scan_ids(plans.scans, "b") == ["2026-11-01-2"]
 
 
 def test_planning_again_in_vain_leaves_the_former_plan_as_it_was(planner: MakePlanner) -> None:

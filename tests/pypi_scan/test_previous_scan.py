@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from pypi_scan.index import load_index
+from pypi_scan.index.model import make_index
 from pypi_scan.previous_scan import fetch_previous_scan, previous_scan
 from pypi_scan.publish import Cdn, PublishError, publish_directory
 
@@ -26,7 +27,7 @@ def publish(make_scan: Callable[..., Any], cdn: Cdn, tmp_path: Path) -> Callable
         scan.directory.rename(directory)
         directory = directory.rename(directory.with_name(scan_id))
         (directory / "plan.json").write_bytes(msgspec.json.encode(plan))
-        scan = type(scan)(directory, plan)
+        scan = type(scan)(directory, plan, scan.division)
         scan.results("0001").accept()
         scan.pack()
         if public:
@@ -52,6 +53,16 @@ def test_the_last_full_scan_before_it_in_time(publish: Callable[..., Any], cdn: 
     assert before("2026-04-15") == "2026-03-01"
     assert before("2026-01-01") is None
     assert before("2026-06-01", partial=True) is None
+
+
+def test_of_two_scans_of_one_moment_it_is_the_later_one(publish: Callable[..., Any], cdn: Cdn) -> None:
+    plan = publish("2026-01-01").plan
+    (scan,) = load_index(cdn).scans
+    twice = [msgspec.structs.replace(scan, scan_id=f"2026-01-01-{number}") for number in (10, 9)]
+    index = make_index(cdn.public_url, twice)
+    found = previous_scan(msgspec.structs.replace(plan, as_of="2026-02-01T00:00:00Z"), index)
+    assert found
+    assert found.scan_id == "2026-01-01-10"
 
 
 def test_the_editions_are_taken_from_this_host_or_from_the_cdn(publish: Callable[..., Any], cdn: Cdn) -> None:

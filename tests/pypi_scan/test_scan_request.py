@@ -31,6 +31,12 @@ def test_as_of_is_the_param_else_the_logical_date_else_now(
     assert scan_request({"as_of": param}, logical_date, NOW).as_of == as_of
 
 
+def test_a_backfill_takes_no_as_of() -> None:
+    assert scan_request({"as_of": None}, LOGICAL, NOW, backfill=True).as_of == LOGICAL
+    with pytest.raises(RequestError, match="a backfill scans each of its own dates"):
+        scan_request({"as_of": "2025-06-01"}, LOGICAL, NOW, backfill=True)
+
+
 @pytest.mark.parametrize("param", ["soon", "2026-13-01", "2025-06-01T", "x" * 10_000, "0001-01-01T00:00:00+14:00"])
 def test_what_is_no_date_is_refused_with_an_example(param: str) -> None:
     with pytest.raises(RequestError, match=r"as_of: .* is not a date; write for example 2026") as refused:

@@ -19,6 +19,8 @@ import aura_engine  # noqa: F401 - loads Aura as the scanner does
 import faster_scope
 import faster_source
 import faster_strings
+import faster_typos
+from aura import config, package, typos
 from aura.analyzers import detect_redos, python_src_inspector
 from aura.analyzers.detect_redos import CR, CharacterRange
 from aura.analyzers.python import misc, nodes
@@ -113,4 +115,40 @@ def scopes() -> int:
     return 200
 
 
-print(json.dumps({check.__name__: check() for check in (entropy, redos, ranges, trees, scopes)}))
+def names() -> int:
+    """Which popular names are similar to a name, in which order, and how often it is downloaded."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    popular = ["".join(chance.choices(letters, k=chance.randint(1, 12))) for _ in range(150)]
+    popular += ["".join(chance.choices("ab1", k=chance.randint(1, 9))) for _ in range(150)]
+    popular = list(dict.fromkeys(popular))
+    stats = [{"package_name": name, "downloads": 20_000} for name in popular]
+    stats += [{"package_name": name, "downloads": 7} for name in ("rare", popular[0])]
+    config.iter_pypi_stats = lambda: iter(stats)
+    pieces = (typos, "check_name"), (package.PackageScore, "score_pypi_downloads")
+    aura = [getattr(owner, name) for owner, name in pieces]
+    faster_typos.apply()
+    faster = [getattr(owner, name) for owner, name in pieces]
+    asked = [*popular, "rare", "unknown", *map(_misspelled, popular), *map(_misspelled, map(_misspelled, popular))]
+    found = 0
+    for name in asked:
+        similar = aura[0](name, full_list=True)
+        assert faster[0](name, full_list=True) == similar, name
+        found += len(similar)
+        document = {"info": {}, "releases": {}, "urls": []}
+        score = package.PackageScore(name, package.PypiPackage(name, document))
+        assert faster[1](score) == aura[1](score), name
+    assert found > len(asked)
+    return len(asked)
+
+
+def _misspelled(name: str) -> str:
+    """Return `name` with a character added, taken away, replaced or moved."""
+    at = chance.randrange(len(name))
+    before, here, after = name[:at], name[at], name[at + 1 :]
+    letter = chance.choice("abcxyz-019")
+    added, replaced = f"{before}{letter}{here}{after}", f"{before}{letter}{after}"
+    moved = f"{before}{after[:1]}{here}{after[1:]}"
+    return chance.choice((added, before + after, replaced, moved)) or letter
+
+
+print(json.dumps({check.__name__: check() for check in (entropy, redos, ranges, trees, scopes, names)}))

@@ -76,7 +76,7 @@ def test_programs_made_at_random(worker_python: Path, tmp_path: Path) -> None:
 
 def test_pieces_one_by_one(worker_python: Path) -> None:
     compared = json.loads(script(worker_python, "compare_pieces.py", SCRIPTS))
-    assert compared.keys() == {"entropy", "redos", "ranges", "trees", "scopes"}
+    assert compared.keys() == {"entropy", "redos", "ranges", "trees", "scopes", "names"}
     assert min(compared.values()) > 50
 
 

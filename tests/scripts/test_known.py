@@ -189,7 +189,9 @@ def test_the_scanner_is_described_as_a_scan_has_it(shard: Shard, scan: Any, run:
     done = run("describe_scanner.py", **settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{canonical(scanner)}\n"
-    assert json.loads(run("describe_scanner.py", timeout=60, memory=2048).stdout)["settings"]["secrets"] == "kept"
+    given = run("describe_scanner.py", timeout=900, cpu=1800, memory=4096)
+    assert run("describe_scanner.py").stdout == given.stdout
+    assert json.loads(given.stdout)["settings"]["secrets"] == "kept"
 
 
 def test_another_script_is_another_scanner(worker_python: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ import fcntl
 import functools
 import hashlib
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -255,27 +254,6 @@ def test_shard_that_cannot_be_read(run: Any, tmp_path: Path) -> None:
     done = run("prefetch.py", shard=tmp_path / "0007.jsonl.zst", source=tmp_path, cache=tmp_path / "cache" / "0007")
     assert done.returncode == 1
     assert last_line(done).startswith("error: the shard ")
-
-
-def test_waits_while_too_many_shards_are_ahead(
-    shard: Shard, mirror: Mirror, worker_python: Path, tmp_path: Path
-) -> None:
-    shard.add("left", FILES)
-    caches = tmp_path / "cache"
-    for name in ("0004", "0005", "0006"):
-        (caches / name).mkdir(parents=True)
-    for fetched in ("0005", "0006"):  # 0004 failed: it is tried again, and may itself be waiting
-        (caches / fetched / "missing.jsonl").touch()
-    start = command(
-        worker_python, "prefetch.py", shard=shard.write(), source=mirror.url, cache=caches / "0007", ahead=1
-    )
-    with subprocess.Popen(start, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert "waiting: 2 shards are ahead already, 1 are allowed" in process.stderr.readline()
-        assert mirror.asked == []
-        shutil.rmtree(caches / "0005")
-        assert process.wait(timeout=30) == 0
-    assert len(mirror.asked) == 2
 
 
 def test_a_second_prefetch_of_a_shard_waits_for_the_first(

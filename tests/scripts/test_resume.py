@@ -1,5 +1,6 @@
 """A scan that is killed, at whatever moment, and started again loses nothing and does nothing twice."""
 
+import fcntl
 import json
 import random
 import shutil
@@ -105,3 +106,22 @@ def test_killed_at_any_moment(shard: Shard, worker_python: Path, tmp_path: Path)
         shutil.rmtree(output)
         done = []
     assert interrupted >= 5
+
+
+def test_one_scan_at_a_time_on_a_worker(shard: Shard, worker_python: Path, tmp_path: Path) -> None:
+    shard.add("left", {"left-1.0.tar.gz": sdist({"m.py": "import os\n"})})
+    turn, output = tmp_path / "turn", tmp_path / "output"
+    turn.mkdir()
+    start = command(
+        worker_python, "scan_shard.py", shard=shard.write(), cache=shard.web.parent, output=output, turn=turn
+    )
+    with (turn / ".lock").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        process = subprocess.Popen(start, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert "waiting: another run works in" in process.stderr.readline()
+        assert not journal(output)
+    with process:
+        process.stderr.read()
+        assert process.wait(timeout=60) == 0
+    assert len(statuses(output)) == 1

@@ -8,7 +8,7 @@ writes ``datasets.json`` and, for people, ``datasets.html``, ``feed.xml`` and ``
 also ``dataset_card.md``, ``croissant.json``, and copies of its small files below ``pypi_datasets/latest/``.
 """
 
-from pypi_scan.index.load import load_index, published_scan_ids
+from pypi_scan.index.load import is_published, load_index, published_scan_ids
 from pypi_scan.index.write import write_index
 
-__all__ = ["load_index", "published_scan_ids", "write_index"]
+__all__ = ["is_published", "load_index", "published_scan_ids", "write_index"]

@@ -48,6 +48,11 @@ def published_scan_ids(cdn: Cdn) -> list[str]:
     return sorted(name for name in names if name not in (INDEX_NAME, LATEST_NAME))
 
 
+def is_published(cdn: Cdn, scan_id: str) -> bool:
+    """Whether a scan is public as a whole; raises PublishError."""
+    return read_object(cdn, f"{SCANS_PREFIX}/{scan_id}/{MANIFEST}") is not None
+
+
 def load_index(cdn: Cdn) -> Index:
     """Return the index of all scans on the CDN that have a manifest.
 

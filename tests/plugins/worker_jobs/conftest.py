@@ -21,6 +21,8 @@ import pytest
 from demo.processes import accepts_connections, free_port, running, wait_until
 from demo.ssh_worker import SSHWorker, ssh_worker
 from pypi_scan.divide import divide_scan
+from pypi_scan.fleet import Capacity, Fleet, FleetShard
+from pypi_scan.fleet_file import open_fleet
 from pypi_scan.mirror import Mirror
 from pypi_scan.plan import plan_scan
 from pypi_scan.redaction_key import redaction_key
@@ -99,6 +101,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("AIRFLOW_VAR_PYPI_WORKERS", CONN_ID)
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
 
 
@@ -112,7 +115,7 @@ def work_dir(tmp_path: Path) -> Path:
 def connect(machine: SSHWorker, worker_python: Path, work_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Make the connection to the machine and read it: ``connect(port=..., extra={...})``; None leaves an extra out."""
 
-    def connect(extra: dict[str, Any] | None = None, **fields: Any) -> Worker:
+    def connect(extra: dict[str, Any] | None = None, conn_id: str = CONN_ID, **fields: Any) -> Worker:
         full_extra = {
             "key_file": str(machine.key_file),
             "host_key": machine.host_key,
@@ -130,8 +133,8 @@ def connect(machine: SSHWorker, worker_python: Path, work_dir: Path, monkeypatch
             "extra": {key: value for key, value in full_extra.items() if value is not None},
             **fields,
         }
-        monkeypatch.setenv(f"AIRFLOW_CONN_{CONN_ID.upper()}", json.dumps(connection))
-        return Worker.from_connection(CONN_ID)
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(connection))
+        return Worker.from_connection(conn_id)
 
     return connect
 
@@ -178,19 +181,33 @@ def scanned(worker_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Sc
 
 @pytest.fixture
 def settings(scanned: Scanned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings of a control host, in the environment too; it has the plan of the scan, not its results."""
+    """The settings of a control host, in the environment too; it has the plan of the scan, a worker, no results."""
     shutil.copytree(scanned.scans_dir, tmp_path / "scans")
     for name, value in {
         "MIRROR_ROOT": scanned.mirror.root,
         "STATE_DIR": tmp_path / "state",
         "SCANS_DIR": tmp_path / "scans",
         "MIRROR_SOURCE": scanned.mirror.web,
-        "PREFETCH_AHEAD": 1,
         "CDN_BUCKET": "cdn",
         "CDN_PUBLIC_URL": "http://cdn.example",
     }.items():
         monkeypatch.setenv(f"PYPI_SCAN_{name}", str(value))
+    with open_fleet(tmp_path / "scans" / scanned.scan_id) as fleet:
+        fleet.admit(CONN_ID, Capacity(2))
+        fleet.set_shards({scanned.shard: 1.0})
     return Settings.load()
+
+
+def place(settings: Settings, scanned: Scanned, **state: Any) -> None:
+    """Have the shard on the worker, with what is said of its state."""
+    with open_fleet(settings.scans_dir / scanned.scan_id) as fleet:
+        fleet.shards[scanned.shard] = FleetShard(1.0, worker=CONN_ID, **state)
+
+
+def fleet_of(settings: Settings, scanned: Scanned) -> Fleet:
+    """Return the fleet as it is now."""
+    with open_fleet(settings.scans_dir / scanned.scan_id) as fleet:
+        return fleet
 
 
 def processes_with(text: str) -> list[int]:

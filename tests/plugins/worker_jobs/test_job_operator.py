@@ -1,9 +1,14 @@
 """Jobs on a worker from end to end: the operator submits, the trigger follows, the operator takes the outcome."""
 
 import asyncio
+import contextlib
+import fcntl
 import itertools
 import json
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +20,26 @@ from airflow.sdk.module_loading import import_string
 
 from demo.processes import free_port
 from pypi_scan.accept import accept_results
+from pypi_scan.fleet import Capacity, FleetShard
+from pypi_scan.fleet_file import open_fleet
 from pypi_scan.record_store import RecordStore
+from pypi_scan.redaction_key import REDACTION_KEY
 from pypi_scan.results import RESULT_FILES, read_scanner
 from pypi_scan.settings import Settings
-from worker_jobs.job_operator import PrefetchOperator, ScanOperator, WorkerJobOperator
-from worker_jobs.worker import Worker, WorkerError
+from worker_jobs import claim_trigger, job_operator
+from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator, ShardOperator
+from worker_jobs.worker import Worker, WorkerError, WorkerUnreachableError
 
-from .conftest import CONN_ID, PROJECT, Connect, Scanned, processes_with, wait_for
+from .conftest import CONN_ID, PROJECT, Connect, Scanned, fleet_of, place, processes_with, wait_for
 from .small_mirror import SOURCES
+
+FETCHED = FleetShard(1.0, worker=CONN_ID, fetched=True)
+
+
+@pytest.fixture(autouse=True)
+def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for room all the time."""
+    monkeypatch.setattr(claim_trigger, "_POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -33,7 +50,7 @@ def worker(worker: Worker, scanned: Scanned) -> Worker:
     shutil.copytree(PROJECT / "include" / "scripts", scripts, ignore=ignored)
     key = Path(worker.redaction_key(scanned.scan_id))
     key.parent.mkdir()
-    key.write_text("0f" * 32)
+    shutil.copy(scanned.scans_dir.parent / REDACTION_KEY, key)
     return worker
 
 
@@ -43,24 +60,33 @@ def context() -> dict[str, Any]:
     xcom: dict[str, Any] = {}
     ti = SimpleNamespace(dag_id="global_scan", task_id="shards.scan", run_id="manual__1", try_number=1, xcom=xcom)
     ti.xcom_push = lambda key, value: xcom.update({key: value})
-    return {"ti": ti, "params": {"package_timeout": 60}}
+    return {"ti": ti, "params": {"package_timeout": 900}}
 
 
-def make(kind: type[WorkerJobOperator], scanned: Scanned, **arguments: Any) -> WorkerJobOperator:
+def make(kind: type[ShardOperator], scanned: Scanned, **arguments: Any) -> ShardOperator:
     ids = {"scan_id": scanned.scan_id, "shard": scanned.shard}
-    return kind(**{"task_id": "job", "time_limit": 60, **ids, **arguments})
+    return kind(**{"task_id": "job", **ids, **arguments})
 
 
-def submit(operator: WorkerJobOperator, context: dict[str, Any]) -> TaskDeferred:
+def submit(operator: ShardOperator, context: dict[str, Any]) -> TaskDeferred:
+    """Execute up to the job's deferral: what waits for a worker before it goes on with the one it gets."""
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context)
+    if deferred.value.method_name == "execute_complete":
+        return deferred.value
+    event = follow(deferred.value)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute_claimed(context, event)
+    assert deferred.value.method_name == "execute_complete"
     return deferred.value
 
 
 def follow(deferred: TaskDeferred) -> dict[str, Any]:
     """Run the trigger as the triggerer does, from its serialized form, and return its event as it is stored."""
     path, arguments = deferred.trigger.serialize()
-    trigger = import_string(path)(**{**json.loads(json.dumps(arguments)), "poll_interval": 0.1})
+    if "poll_interval" in arguments:
+        arguments["poll_interval"] = 0.1
+    trigger = import_string(path)(**json.loads(json.dumps(arguments)))
 
     async def first_event() -> Any:
         return await anext(trigger.run())
@@ -68,23 +94,31 @@ def follow(deferred: TaskDeferred) -> dict[str, Any]:
     return json.loads(json.dumps(asyncio.run(asyncio.wait_for(first_event(), 60)).payload))
 
 
-def run(kind: type[WorkerJobOperator], scanned: Scanned, context: dict[str, Any], **arguments: Any) -> None:
-    """Run a job to its end. A deferred task goes on in another process: with another instance of its operator."""
-    deferred = submit(make(kind, scanned, **arguments), context)
-    assert deferred.method_name == "execute_complete"
-    make(kind, scanned, **arguments).execute_complete(context, follow(deferred))
+def run(kind: type[ShardOperator], scanned: Scanned, context: dict[str, Any]) -> Any:
+    """Run a task to its end. A deferred task goes on in another process: with another instance of its operator."""
+    method, arguments = "execute", []
+    while True:
+        try:
+            return getattr(make(kind, scanned), method)(context, *arguments)
+        except TaskDeferred as deferred:
+            method, arguments = deferred.method_name, [follow(deferred)]
 
 
 def jobs(work_dir: Path) -> list[Path]:
     return sorted(work_dir.glob("scans/*/jobs/*"))
 
 
-def hold_back_prefetch(work_dir: Path, scanned: Scanned) -> None:
-    """Let more shards be ahead than the worker may hold: prefetch waits."""
-    for name in ("0101", "0102"):
-        fetched = work_dir / "scans" / scanned.scan_id / "cache" / name / "missing.jsonl"
-        fetched.parent.mkdir(parents=True)
-        fetched.touch()
+@pytest.fixture
+def not_its_turn(settings: Settings, scanned: Scanned, work_dir: Path) -> Iterator[None]:
+    """A worker that has the shard ready to be scanned, and scans another one."""
+    place(settings, scanned, fetched=True)
+    shard = work_dir / "scans" / scanned.scan_id / "shards" / f"{scanned.shard}.jsonl.zst"
+    shard.parent.mkdir(parents=True)
+    shutil.copy(settings.scans_dir / scanned.scan_id / "shards" / shard.name, shard)
+    (work_dir / "turn").mkdir()
+    with (work_dir / "turn" / ".lock").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        yield
 
 
 def test_prefetch_and_scan(
@@ -99,14 +133,17 @@ def test_prefetch_and_scan(
     web = on_worker / "cache" / scanned.shard / "web"
     assert {path.name for path in (web / "json").iterdir()} == SOURCES.keys()
     run(ScanOperator, scanned, context)
+    state = fleet_of(settings, scanned).shards[scanned.shard]
+    assert (state.worker, state.fetched, state.scanned, state.scans) == (CONN_ID, True, True, [CONN_ID])
     results = on_worker / "results" / scanned.shard
     with RecordStore.in_directory(settings.state_dir) as store:
         planned = settings.scans_dir / scanned.scan_id / "shards" / shard
         assert accept_results(planned, results, read_scanner(results), store).by_status == {"ok": 2}
     assert {path.name for path in results.iterdir()} >= set(RESULT_FILES)
     scanner = json.loads((results / "scanner.json").read_text())
-    assert (scanner["settings"]["timeout"], scanner["settings"]["secrets"]) == (60, "redacted")
+    assert (scanner["settings"]["timeout"], scanner["settings"]["secrets"]) == (900, "redacted")
     assert jobs(work_dir) == []
+    assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}
 
 
 def test_no_package_is_named_in_a_command(
@@ -123,12 +160,12 @@ def test_the_scan_uses_the_cores_and_the_dataset_of_the_worker(
     connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any]
 ) -> None:
     worker = connect()
-    assert make(ScanOperator, scanned).arguments(worker, settings, context)[-1] == "--jobs=2"
+    (program,) = make(ScanOperator, scanned).programs(worker, settings, context, FETCHED)
+    assert program[-1] == "--jobs=2"
     (settings.scans_dir / scanned.scan_id / "aura_dataset.tgz").touch()
     worker = connect(extra={"cores": None})
-    assert make(ScanOperator, scanned).arguments(worker, settings, context)[-1] == (
-        f"--dataset={worker.dataset_dir(scanned.scan_id)}"
-    )
+    (program,) = make(ScanOperator, scanned).programs(worker, settings, context, FETCHED)
+    assert program[-1] == f"--dataset={worker.dataset_dir(scanned.scan_id)}"
 
 
 def test_a_scan_quotes_secrets_only_if_it_is_set(
@@ -139,9 +176,11 @@ def test_a_scan_quotes_secrets_only_if_it_is_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     option = f"--redaction-key={worker.redaction_key(scanned.scan_id)}"
-    assert option in make(ScanOperator, scanned).arguments(worker, settings, context)
+    (program,) = make(ScanOperator, scanned).programs(worker, settings, context, FETCHED)
+    assert option in program
     monkeypatch.setenv("PYPI_SCAN_KEEP_SECRETS", "true")
-    assert option not in make(ScanOperator, scanned).arguments(worker, Settings.load(), context)
+    (program,) = make(ScanOperator, scanned).programs(worker, Settings.load(), context, FETCHED)
+    assert option not in program
 
 
 def test_a_program_that_fails_says_why(
@@ -151,14 +190,15 @@ def test_a_program_that_fails_says_why(
     with pytest.raises(WorkerError) as error:
         run(PrefetchOperator, scanned, context)
     message = str(error.value)
-    assert message.startswith(f"worker {CONN_ID}: prefetch.py of shard {scanned.shard}: not one of 2 files could be")
+    assert message.startswith(f"worker {CONN_ID}: prefetch of shard {scanned.shard}: not one of 2 files could be")
     assert message.endswith("run the same command again (exit code 1)")
     assert "\n" not in message
 
 
 @pytest.fixture
-def unreadable(worker: Worker, work_dir: Path, scanned: Scanned) -> Path:
+def unreadable(worker: Worker, settings: Settings, work_dir: Path, scanned: Scanned) -> Path:
     """A shard on the worker that cannot be read."""
+    place(settings, scanned, fetched=True)
     shard = work_dir / "scans" / scanned.scan_id / "shards" / f"{scanned.shard}.jsonl.zst"
     shard.parent.mkdir(parents=True)
     shard.write_bytes(b"not a zstd file")
@@ -172,7 +212,7 @@ def test_the_reason_is_found_where_the_trigger_has_not_read_it(
     operator = make(ScanOperator, scanned)
     event = follow(submit(operator, context))
     assert event["exit_code"] == 1
-    with pytest.raises(WorkerError, match=rf"scan_shard.py of shard 0001: .*{unreadable.name}.* \(exit code 1\)$"):
+    with pytest.raises(WorkerError, match=rf"scan of shard 0001: .*{unreadable.name}.* \(exit code 1\)$"):
         operator.execute_complete(context, {**event, "log_chunk": ""})
     (job,) = jobs(work_dir)  # kept for whoever looks into it
     assert "error: " in (job / "stdout.log").read_text()
@@ -184,7 +224,7 @@ def test_the_reason_is_given_where_the_worker_is_gone_since(
     operator = make(ScanOperator, scanned)
     event = follow(submit(operator, context))
     connect(port=free_port())
-    with pytest.raises(WorkerError, match=r"scan_shard.py of shard 0001: it broke \(exit code 1\)$"):
+    with pytest.raises(WorkerError, match=r"scan of shard 0001: it broke \(exit code 1\)$"):
         operator.execute_complete(context, {**event, "log_chunk": "12:00:00 scan\nerror: it broke\n"})
 
 
@@ -195,36 +235,172 @@ def test_the_exit_code_is_kept(
     program.write_text("#!/bin/sh\nset -e\necho 'its last words' >&2\nexit 42\n")
     program.chmod(0o755)
     connect(extra={"python": str(program)})
+    place(settings, scanned, fetched=True)
     deferred = submit(make(ScanOperator, scanned), context)
     event = follow(deferred)
     assert (event["status"], event["exit_code"]) == ("failed", 42)
-    with pytest.raises(WorkerError, match=r"scan_shard.py of shard 0001: its last words \(exit code 42\)$"):
+    with pytest.raises(WorkerError, match=r"scan of shard 0001: its last words \(exit code 42\)$"):
         make(ScanOperator, scanned).execute_complete(context, event)
 
 
+@pytest.mark.usefixtures("not_its_turn")
 def test_a_job_is_ended_after_its_time_limit(
-    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
+    worker: Worker,
+    settings: Settings,
+    scanned: Scanned,
+    context: dict[str, Any],
+    work_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    hold_back_prefetch(work_dir, scanned)
-    deferred = submit(make(PrefetchOperator, scanned, time_limit=1), context)
+    monkeypatch.setattr(job_operator, "SCAN_SECONDS", 1)
+    deferred = submit(make(ScanOperator, scanned), context)
     assert deferred.timeout.total_seconds() > 1 + 30  # the worker ends it, not Airflow
     wait_for(lambda: processes_with(str(work_dir)))
     event = follow(deferred)
     assert event["exit_code"] == 124
-    with pytest.raises(WorkerError, match="was ended after its time limit of 1 seconds, or killed"):
-        make(PrefetchOperator, scanned, time_limit=1).execute_complete(context, event)
+    with pytest.raises(WorkerError, match="was ended after its time limit, or killed"):
+        make(ScanOperator, scanned).execute_complete(context, event)
     assert processes_with(str(work_dir)) == []
 
 
+@pytest.mark.usefixtures("not_its_turn")
 def test_killing_a_task_ends_its_job(
     worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
 ) -> None:
-    hold_back_prefetch(work_dir, scanned)
-    operator = make(PrefetchOperator, scanned)
+    operator = make(ScanOperator, scanned)
     submit(operator, context)
-    wait_for(lambda: processes_with("prefetch.py") and (jobs(work_dir)[0] / "pid").exists())
+    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
     operator.on_kill()
     wait_for(lambda: not processes_with(str(work_dir)))
+
+
+@pytest.mark.usefixtures("not_its_turn")
+@pytest.mark.parametrize("left", ["nothing", "the number of another process", "an orphan"])
+def test_a_job_that_was_killed_is_noticed(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path, left: str
+) -> None:
+    deferred = submit(make(ScanOperator, scanned), context)
+    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
+    pid_file = jobs(work_dir)[0] / "pid"
+    group = int(pid_file.read_text())
+    os.kill(group, signal.SIGKILL)  # the shell that would have written the exit code
+    if left != "an orphan":
+        os.killpg(group, signal.SIGKILL)
+    if left == "the number of another process":
+        pid_file.write_text(str(os.getpgid(0)))
+    event = follow(deferred)
+    assert (event["exit_code"], event["status"]) == (None, "error")
+    with pytest.raises(WorkerUnreachableError, match="the job is gone: it was killed, or its machine has restarted"):
+        make(ScanOperator, scanned).execute_complete(context, event)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("not_its_turn")
+def test_a_deferred_task_that_a_person_clears_ends_its_job(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
+) -> None:
+    deferred = submit(make(ScanOperator, scanned), context)
+    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
+    path, arguments = deferred.trigger.serialize()
+    asyncio.run(import_string(path)(**arguments).on_kill())
+    wait_for(lambda: not processes_with(str(work_dir)))
+
+
+@pytest.fixture
+def second(
+    worker: Worker, connect: Connect, settings: Settings, scanned: Scanned, tmp_path: Path, context: dict[str, Any]
+) -> Worker:
+    """A second worker, and a shard that is scanned on the first one, from which nothing has been collected yet."""
+    other = connect(conn_id="second", extra={"work_dir": str(tmp_path / "second"), "cores": 1})
+    shutil.copytree(worker.scan_dir(scanned.scan_id), other.scan_dir(scanned.scan_id))
+    for kind in (PrefetchOperator, ScanOperator):
+        run(kind, scanned, context)
+    with open_fleet(settings.scans_dir / scanned.scan_id) as fleet:
+        fleet.admit("second", Capacity(1))
+    return other
+
+
+def test_a_worker_that_is_lost_before_its_results_are_collected(
+    second: Worker, connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any]
+) -> None:
+    connect(port=free_port())
+    assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}
+    fleet = fleet_of(settings, scanned)
+    state = fleet.shards[scanned.shard]
+    assert (state.worker, state.failed_on, state.scans) == ("second", [CONN_ID], [CONN_ID, "second"])
+    assert fleet.workers[CONN_ID].strikes == 1
+    assert Path(second.cache_dir(scanned.scan_id, scanned.shard), "web").exists()
+
+
+def test_results_that_are_lies_are_made_anew_by_another_worker(
+    second: Worker, worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any]
+) -> None:
+    Path(worker.results_dir(scanned.scan_id, scanned.shard), "records.jsonl.zst").write_bytes(b"lies")
+    with pytest.raises(WorkerError, match="unusable results"):
+        run(CollectOperator, scanned, context)
+    assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}  # as a retry
+    assert fleet_of(settings, scanned).shards[scanned.shard].worker == "second"
+
+
+def test_a_worker_that_is_lost_in_mid_scan(
+    second: Worker, connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any]
+) -> None:
+    place(settings, scanned, fetched=True, started=1.0, scans=[CONN_ID])
+    lost = {"exit_code": None, "done": True, "message": "Trigger error: connection refused"}
+    with pytest.raises(TaskDeferred) as deferred:
+        make(ScanOperator, scanned).execute_complete(context, lost)
+    assert deferred.value.method_name == "execute_claimed"
+    event = follow(deferred.value)
+    assert event == {"worker": "second"}
+    with pytest.raises(TaskDeferred) as job:
+        make(ScanOperator, scanned).execute_claimed(context, event)
+    make(ScanOperator, scanned).execute_complete(context, follow(job.value))
+    assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}
+
+
+def test_without_another_worker_a_lost_one_is_tried_again(
+    worker: Worker, connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any]
+) -> None:
+    for kind in (PrefetchOperator, ScanOperator):
+        run(kind, scanned, context)
+    connect(port=free_port())
+    with pytest.raises(WorkerUnreachableError, match="cannot be reached"):
+        run(CollectOperator, scanned, context)
+    connect()
+    assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}
+
+
+def test_a_shard_waits_for_room_and_is_told_of_other_workers(
+    worker: Worker,
+    settings: Settings,
+    scanned: Scanned,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open_fleet(settings.scans_dir / scanned.scan_id) as fleet:
+        for number in range(settings.prefetch_ahead + 1):
+            fleet.shards[f"100{number}"] = FleetShard(1.0, worker=CONN_ID)
+    with pytest.raises(TaskDeferred) as deferred:
+        make(PrefetchOperator, scanned).execute(context)
+    monkeypatch.setenv("AIRFLOW_VAR_PYPI_WORKERS", f"{CONN_ID} not_a_connection")
+    event = follow(deferred.value)
+    assert event == {"listed": [CONN_ID, "not_a_connection"]}
+    with pytest.raises(TaskDeferred) as deferred:
+        make(PrefetchOperator, scanned).execute_claimed(context, event)
+    with open_fleet(settings.scans_dir / scanned.scan_id) as fleet:
+        assert "not_a_connection" in fleet.workers["not_a_connection"].left_out
+        fleet.done("1000")
+    assert follow(deferred.value) == {"worker": CONN_ID}
+
+
+def test_without_workers_a_shard_fails_and_says_why(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any]
+) -> None:
+    with open_fleet(settings.scans_dir / scanned.scan_id) as fleet:
+        fleet.leave_out(CONN_ID, "shows another host key")
+    with pytest.raises(WorkerError, match=r"no worker is left .*: pypi_worker shows another host key"):
+        run(PrefetchOperator, scanned, context)
 
 
 HOSTILE = [
@@ -267,14 +443,15 @@ def test_nothing_runs_on_a_machine_that_is_not_the_worker(
     scanned: Scanned,
     context: dict[str, Any],
     work_dir: Path,
-    kind: type[WorkerJobOperator],
+    kind: type[ShardOperator],
 ) -> None:
+    place(settings, scanned)
     before = sorted(work_dir.rglob("*"))
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
     connect(extra={"host_key": other})
     with pytest.raises(WorkerError, match="another host key than the one pinned"):
-        make(kind, scanned).execute(context)
+        run(kind, scanned, context)
     connect(port=free_port())
     with pytest.raises(WorkerError, match="cannot be reached"):
-        make(kind, scanned).execute(context)
+        run(kind, scanned, context)
     assert sorted(work_dir.rglob("*")) == before

@@ -77,7 +77,7 @@ def test_sqlite_holds_every_detection_in_the_tables_of_auras_documentation(packe
     rows = database.execute(
         "SELECT detections.id, package_name, version, detection_types.name, message, score, severity, location,"
         " line_no, line, extra, metadata FROM detections JOIN scans ON scans.id = scan"
-        " JOIN detection_types ON detection_types.id = type ORDER BY detections.id"
+        " JOIN detection_types ON detection_types.id = type ORDER BY package_name, detections.id"
     ).fetchall()
     expected = [(record, detection) for record in records(packed) for detection in record["detections"]]
     assert len(rows) == len(expected) == len(NAMES) - 1  # p001 has two, p002 and p003 none
