@@ -179,7 +179,7 @@ def assign(scanned: Sequence[Package]) -> Figures:
         for number, (cores, speed, part) in enumerate(UNEQUAL)
     ]
     real, overlapping = Assumptions(), Assumptions(overlap=True)
-    slow = replace(overlapping, mirror_rate=real.mirror_rate / SLOW_MIRROR)
+    slow = replace(real, mirror_rate=real.mirror_rate / SLOW_MIRROR)
     runs = {
         "equal": (known, equal, real, PLACES),
         "unequal": (known, unequal, real, PLACES),
@@ -191,7 +191,7 @@ def assign(scanned: Sequence[Package]) -> Figures:
             f"{count} of {cores} cores": (known, _alike(count, cores), real, PLACES)
             for count, cores in ((1, 8), (1, 24), (1, 64), (2, 24), (4, 24), (8, 24), (16, 24))
         },
-        **{f"{count} of 24 cores, slow mirror": (known, _alike(count, 24), slow, 2 * PLACES) for count in (1, 2, 4, 8)},
+        **{f"{count} of 24 cores, slow mirror": (known, _alike(count, 24), slow, PLACES) for count in (1, 2, 4, 8)},
     }
     return {
         "drawn": {
@@ -239,7 +239,8 @@ def divided(scanned: Sequence[Package], model: CostModel, workers: Sequence[Capa
     ]
     count = shard_count(sum(costs), workers, len(blocks))
     shards = []
-    for number, group in enumerate(balance(blocks, count), start=1):
+    speed = sum(worker.speed for worker in workers) / len(workers)
+    for number, group in enumerate(balance(blocks, count, speed=speed), start=1):
         places = [place for block in group for place in range(block * size, min((block + 1) * size, len(scanned)))]
         shards.append(
             Shard(

@@ -24,22 +24,26 @@ class BlockCost(NamedTuple):
     costliest: float
 
 
-def balance(blocks: Sequence[BlockCost], shards: int) -> list[list[int]]:
-    """Divide blocks among at most `shards` shards of about equal cost; return their numbers.
+def balance(blocks: Sequence[BlockCost], shards: int, *, speed: float = 0.0) -> list[list[int]]:
+    """Divide blocks among at most `shards` shards; return their numbers.
 
     The blocks with the costliest packages come first, and together: a shard takes no less time than its costliest
-    package, however many cores there are, so few shards are to have such packages, and those are to start first. Same
-    blocks, same shards, whatever their order; none is empty.
+    package, however many cores there are, so few shards are to have such packages, and those are to start first.
+    Shards cost about the same, but for those first ones if `speed` says what a worker does in a second: they are to
+    keep all its cores busy for as long as their costliest package takes, up to half an hour. Same blocks, same shards,
+    whatever their order; none is empty.
     """
     groups: list[list[int]] = []
     left = sum(block.cost for block in blocks)
+    least = left / shards if speed else 0.0
     load = share = 0.0
     ordered = sorted(blocks, key=lambda block: (-block.costliest, block.number))
     for place, block in enumerate(ordered):
-        full = load + block.cost / 2 > share or len(ordered) - place <= shards - len(groups)
+        one_each = not speed and len(ordered) - place <= shards - len(groups)
+        full = load + block.cost / 2 > share or one_each
         if not groups or (full and len(groups) < shards):
             left -= load
-            share = left / (shards - len(groups))
+            share = max(left / (shards - len(groups)), least, min(block.costliest, SHARD_SECONDS) * speed)
             groups.append([])
             load = 0.0
         groups[-1].append(block.number)

@@ -97,8 +97,13 @@ def divide_scan(
     with tempfile.TemporaryFile(dir=scan_dir) as spool:
         planned = with_progress(read_blocks(scan_dir / RELEASES), "dividing, blocks read")
         blocks = list(_blocks(planned, RecordKeys(scanner), records, costs, spool))
-        count = min(shards or _number_of_shards(blocks, workers), MAX_SHARDS)
-        made = list(_write_shards(blocks, count, spool, scan_dir / "shards"))
+        costs_of = [BlockCost(block.number, block.cost, block.costliest) for block in blocks]
+        if shards:
+            groups = balance(costs_of, shards)
+        else:
+            speed = sum(worker.speed for worker in workers) / len(workers)
+            groups = balance(costs_of, _number_of_shards(blocks, workers), speed=speed)
+        made = list(_write_shards(blocks, groups, spool, scan_dir / "shards"))
     division = Division(
         scanner=scanner.identity,
         shards=made,
@@ -164,12 +169,13 @@ def _shard_package(release: PlannedRelease, block: int, costs: CostModel, *, kno
 def _number_of_shards(blocks: list[_Block], workers: Sequence[Capacity]) -> int:
     by_cost = shard_count(sum(block.cost for block in blocks), workers, len(blocks))
     by_packages = math.ceil(sum(block.packages for block in blocks) / SHARD_PACKAGES)
-    return max(by_cost, by_packages)
+    return min(max(by_cost, by_packages), MAX_SHARDS)
 
 
-def _write_shards(blocks: list[_Block], shards: int, spool: BinaryIO, directory: Path) -> Iterator[ShardPlan]:
+def _write_shards(
+    blocks: list[_Block], groups: list[list[int]], spool: BinaryIO, directory: Path
+) -> Iterator[ShardPlan]:
     """Write one file a shard and yield what it holds."""
-    groups = balance([BlockCost(block.number, block.cost, block.costliest) for block in blocks], shards)
     for number, group in enumerate(groups, start=1):
         chosen = [blocks[index] for index in sorted(group)]
         shard = ShardPlan(

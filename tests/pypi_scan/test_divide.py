@@ -41,15 +41,15 @@ def test_number_of_shards(scan: Any, asked: int | None, number: int) -> None:
 
 
 def test_the_number_of_shards_follows_from_cost_and_packages(scan: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def number(cores: int) -> int:
-        return len(divide_scan(scan.directory, SCANNER, records=None, costs=costs, workers=[Capacity(cores)]).shards)
+    def number(costs: CostModel) -> int:
+        return len(divide_scan(scan.directory, SCANNER, records=None, costs=costs, workers=[Capacity(1)]).shards)
 
-    costs = CostModel(dict.fromkeys("abcde", Measured(3600.0, 1, 1)))
-    assert (number(cores=1), number(cores=75)) == (5, 2)
+    hours, nothing = CostModel(dict.fromkeys("abcde", Measured(3600.0, 1, 1))), CostModel({})
+    assert (number(hours), number(nothing)) == (5, 1)
     monkeypatch.setattr("pypi_scan.divide.SHARD_PACKAGES", 2)
-    assert number(cores=75) == 3
+    assert number(nothing) == 3
     monkeypatch.setattr("pypi_scan.divide.MAX_SHARDS", 2)
-    assert number(cores=75) == 2
+    assert number(nothing) == 2
 
 
 def test_blocks_are_never_cut(make_scan: Callable[..., Any]) -> None:
