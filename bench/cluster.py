@@ -1,8 +1,8 @@
 """Worker nodes with a virtual clock, on which the project's own `Fleet` has shards fetched and scanned.
 
 What is simulated is what takes the time: files that workers fetch over a network they share, packages on the cores of
-a worker, the predicted costliest first, one shard after the other, Airflow between the tasks of a shard, and workers
-that die. Times are seconds, sizes bytes.
+a worker, those that may be the costliest first, the next shard when the one before has no package left to begin,
+Airflow between the tasks of a shard, and workers that die. Times are seconds, sizes bytes.
 """
 
 import bisect
@@ -31,7 +31,6 @@ class Assumptions:
     mirror_rate: float = 2.75e9  # 25 Gbit/s
     worker_rate: float = 1.1e9  # 10 Gbit/s
     file_bytes: float = 1e5
-    overlap: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard: its predicted cost, the `size` and number of its files, and of each package predicted and real cost."""
+    """A shard: its predicted cost, the `size` and number of its files, what each package may cost, and does."""
 
     name: str
     predicted: float
@@ -189,8 +188,6 @@ class Cluster:
         running.to_scan.append(name)
         self._scans += 1
         node, shard = running.node, self._shards[name]
-        if not self._assumed.overlap:
-            running.free = [max(running.free)] * node.capacity.cores
         begin = self._now + self._assumed.start_seconds
         end = begin
         for _, cost in sorted(shard.packages, key=lambda package: -package[0]):

@@ -178,15 +178,12 @@ def assign(scanned: Sequence[Package]) -> Figures:
         Node(f"worker{number}", Capacity(cores), speed, part * seconds if part else float("inf"))
         for number, (cores, speed, part) in enumerate(UNEQUAL)
     ]
-    real, overlapping = Assumptions(), Assumptions(overlap=True)
+    real = Assumptions()
     slow = replace(real, mirror_rate=real.mirror_rate / SLOW_MIRROR)
     runs = {
         "equal": (known, equal, real, PLACES),
         "unequal": (known, unequal, real, PLACES),
         "equal, first scan": (guessed, equal, real, PLACES),
-        "equal, overlapping": (known, equal, overlapping, 2 * PLACES),
-        "unequal, overlapping": (known, unequal, overlapping, 2 * PLACES),
-        "first scan, overlapping": (guessed, equal, overlapping, 2 * PLACES),
         **{
             f"{count} of {cores} cores": (known, _alike(count, cores), real, PLACES)
             for count, cores in ((1, 8), (1, 24), (1, 64), (2, 24), (4, 24), (8, 24), (16, 24))
@@ -232,15 +229,15 @@ def _run(
 def divided(scanned: Sequence[Package], model: CostModel, workers: Sequence[Capacity]) -> list[Shard]:
     """Divide the packages, sorted by name, as a scan is; the disk holds nothing of it."""
     costs = [model.cost(package.name, package.files, package.size) for package in scanned]
+    may_cost = [model.may_cost(package.name, package.files, package.size) for package in scanned]
     size = block_size(len(scanned))
     blocks = [
-        BlockCost(number, sum(costs[start : start + size]), max(costs[start : start + size]))
+        BlockCost(number, sum(costs[start : start + size]), max(may_cost[start : start + size]))
         for number, start in enumerate(range(0, len(scanned), size))
     ]
     count = shard_count(sum(costs), workers, len(blocks))
     shards = []
-    speed = sum(worker.speed for worker in workers) / len(workers)
-    for number, group in enumerate(balance(blocks, count, speed=speed), start=1):
+    for number, group in enumerate(balance(blocks, count), start=1):
         places = [place for block in group for place in range(block * size, min((block + 1) * size, len(scanned)))]
         shards.append(
             Shard(
@@ -248,7 +245,7 @@ def divided(scanned: Sequence[Package], model: CostModel, workers: Sequence[Capa
                 predicted=sum(costs[place] for place in places),
                 size=sum(scanned[place].size for place in places),
                 files=sum(scanned[place].files for place in places),
-                packages=[(costs[place], scanned[place].cost) for place in places],
+                packages=[(may_cost[place], scanned[place].cost) for place in places],
             )
         )
     return shards

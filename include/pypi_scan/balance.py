@@ -17,33 +17,28 @@ _SPREAD = 1.25  # the number of shards may be so much smaller or larger, if that
 
 
 class BlockCost(NamedTuple):
-    """What the packages of a block cost together, and the costliest of them."""
+    """What the packages of a block cost together, and what the costliest of them may cost."""
 
     number: int
     cost: float
     costliest: float
 
 
-def balance(blocks: Sequence[BlockCost], shards: int, *, speed: float = 0.0) -> list[list[int]]:
-    """Divide blocks among at most `shards` shards; return their numbers.
+def balance(blocks: Sequence[BlockCost], shards: int) -> list[list[int]]:
+    """Divide blocks among at most `shards` shards of about equal cost; return their numbers.
 
-    The blocks with the costliest packages come first, and together: a shard takes no less time than its costliest
-    package, however many cores there are, so few shards are to have such packages, and those are to start first.
-    Shards cost about the same, but for those first ones if `speed` says what a worker does in a second: they are to
-    keep all its cores busy for as long as their costliest package takes, up to half an hour. Same blocks, same shards,
-    whatever their order; none is empty.
+    The blocks with the packages that may be the costliest come first: such a package takes long on one core, and is to
+    begin while there is other work for the others. Same blocks, same shards, whatever their order; none is empty.
     """
     groups: list[list[int]] = []
     left = sum(block.cost for block in blocks)
-    least = left / shards if speed else 0.0
     load = share = 0.0
     ordered = sorted(blocks, key=lambda block: (-block.costliest, block.number))
     for place, block in enumerate(ordered):
-        one_each = not speed and len(ordered) - place <= shards - len(groups)
-        full = load + block.cost / 2 > share or one_each
+        full = load + block.cost / 2 > share or len(ordered) - place <= shards - len(groups)
         if not groups or (full and len(groups) < shards):
             left -= load
-            share = max(left / (shards - len(groups)), least, min(block.costliest, SHARD_SECONDS) * speed)
+            share = left / (shards - len(groups))
             groups.append([])
             load = 0.0
         groups[-1].append(block.number)

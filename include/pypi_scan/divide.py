@@ -98,11 +98,7 @@ def divide_scan(
         planned = with_progress(read_blocks(scan_dir / RELEASES), "dividing, blocks read")
         blocks = list(_blocks(planned, RecordKeys(scanner), records, costs, spool))
         costs_of = [BlockCost(block.number, block.cost, block.costliest) for block in blocks]
-        if shards:
-            groups = balance(costs_of, shards)
-        else:
-            speed = sum(worker.speed for worker in workers) / len(workers)
-            groups = balance(costs_of, _number_of_shards(blocks, workers), speed=speed)
+        groups = balance(costs_of, shards or _number_of_shards(blocks, workers))
         made = list(_write_shards(blocks, groups, spool, scan_dir / "shards"))
     division = Division(
         scanner=scanner.identity,
@@ -138,13 +134,14 @@ def _blocks(
     """Write each block to `spool` as its shard will hold it, and yield where; all of PyPI is a few gigabytes."""
     for number, releases in enumerate(planned):
         known = _known(releases, keys, records) if records else set()
+        expected = sum(KNOWN_COST if release.name in known else costs.cost(*_features(release)) for release in releases)
         packages = [_shard_package(release, number, costs, known=release.name in known) for release in releases]
         content = compressed_block(packages)
         yield _Block(
             number=number,
             offset=spool.tell(),
             length=len(content),
-            cost=sum(package.cost for package in packages),
+            cost=expected,
             costliest=max(package.cost for package in packages),
             packages=len(packages),
             known=len(known),
@@ -161,9 +158,12 @@ def _known(releases: list[PlannedRelease], keys: RecordKeys, records: RecordStor
 
 
 def _shard_package(release: PlannedRelease, block: int, costs: CostModel, *, known: bool) -> ShardPackage:
-    size = sum(file.size for file in release.files)
-    cost = KNOWN_COST if known else costs.cost(release.name, len(release.files), size)
+    cost = KNOWN_COST if known else costs.may_cost(*_features(release))
     return ShardPackage(release.files, release.json, release.name, release.version, block, cost, known)
+
+
+def _features(release: PlannedRelease) -> tuple[str, int, int]:
+    return release.name, len(release.files), sum(file.size for file in release.files)
 
 
 def _number_of_shards(blocks: list[_Block], workers: Sequence[Capacity]) -> int:

@@ -9,6 +9,9 @@ from typing import Annotated
 
 import msgspec
 
+_ASKS_SECONDS = 60.0  # since it asked last, for which a shard is taken to wait for a worker
+_NOTES_SECONDS = 20.0  # after which it is noted that it still asks
+
 STRIKES = 3
 """Failures in a row after which a worker is left out, as long as there is another."""
 
@@ -52,10 +55,11 @@ class FleetWorker(msgspec.Struct):
 class FleetShard(msgspec.Struct):
     """A shard: on which worker it is, if any, and how far; `failed_on` are the workers that it was taken away from.
 
-    `scans` are the workers on which its scan was started, in order.
+    `asked` is when it was last noted that it waits for one, `scans` are the workers on which its scan was started.
     """
 
     cost: float
+    asked: float | None = None
     worker: str | None = None
     fetched: bool = False
     started: float | None = None
@@ -93,13 +97,15 @@ class Fleet(msgspec.Struct):
     def claim(self, shard: str, now: float) -> str | None:
         """Return the worker that is to have `shard`, which it has from now on; None as long as it is to wait.
 
-        It waits if no worker has room, and if the one that has room is so slow that others will have done all that is
-        left before it. Raises NoWorkerError if no worker is usable.
+        It waits if no worker has room, if a shard before it waits too, and if the worker that has room is so slow that
+        others will have done all that is left before it. Raises NoWorkerError if no worker is usable.
         """
         wanted = self.shards[shard]
         if wanted.done:  # cleared, and so begun again
             wanted = self.shards[shard] = FleetShard(wanted.cost, scans=wanted.scans)
         if wanted.worker is None:
+            if wanted.asked is None or now - wanted.asked > _NOTES_SECONDS:
+                wanted.asked = now
             wanted.worker = self._choose(wanted, now)
         return wanted.worker
 
@@ -168,13 +174,22 @@ class Fleet(msgspec.Struct):
             if shard.worker in placed and not shard.done:
                 placed[shard.worker].append(shard)
         with_room = {name for name, shards in placed.items() if len(shards) < self.places}
-        if not with_room:
+        if not with_room or self._waits_for_another(wanted, now):
             return None
         speeds = self._speeds(usable)
         free_at = {name: self._backlog(name, placed[name], speeds[name], now) for name in usable}
         waiting = (shard.cost for shard in self.shards.values() if shard.worker is None and shard is not wanted)
         takers = with_room & _takers(free_at, speeds, [wanted.cost, *waiting])
         return min(takers, key=lambda name: (free_at[name] + wanted.cost / speeds[name], name), default=None)
+
+    def _waits_for_another(self, wanted: FleetShard, now: float) -> bool:
+        """Return whether a shard before `wanted` asks for a worker: the first ones have the costliest packages."""
+        for shard in self.shards.values():
+            if shard is wanted:
+                return False
+            if shard.worker is None and shard.asked is not None and now - shard.asked < _ASKS_SECONDS:
+                return True
+        return False
 
     def _speeds(self, usable: Iterable[str]) -> dict[str, float]:
         """Return the cost that each worker does in a second: as measured, else as its capacity and the others say."""
@@ -189,16 +204,11 @@ class Fleet(msgspec.Struct):
 
     def _backlog(self, name: str, shards: Iterable[FleetShard], speed: float, now: float) -> float:
         """Return the seconds until a worker has scanned all it has."""
-        cost = 0.0
-        under_way = 0.0  # one at a time: those that wait on the worker begin when this one ends
-        for shard in shards:
-            if shard.scanned:
-                continue
-            cost += shard.cost
-            if shard.started is not None:
-                begun = max(shard.started, self.workers[name].until)
-                under_way = max(under_way, min((now - begun) * speed, shard.cost))
-        return (cost - under_way) / speed
+        left = [shard for shard in shards if not shard.scanned]
+        started = [shard for shard in left if shard.started is not None]
+        begun = max(min((shard.started or 0.0 for shard in started), default=now), self.workers[name].until)
+        done = min((now - begun) * speed, sum(shard.cost for shard in started))
+        return (sum(shard.cost for shard in left) - done) / speed
 
 
 def _takers(free_at: Mapping[str, float], speeds: Mapping[str, float], costs: Iterable[float]) -> set[str]:

@@ -21,6 +21,7 @@ _LOCK_SECONDS = 60  # that a writer waits for others, each of which takes millis
 _A_PACKAGE, _SLOPE, _EXPONENT = 0.05, 1.55e-4, 0.7
 _MOST_CHANGE = 4.0  # that a new version is taken to differ from the one that was measured
 _OUTLIER = 10.0  # a package that costs so much more or less than guessed says no more about others
+_UNCERTAIN = 10.0  # times a guess, which a scan costs in one case of ten or so where the package is large
 _PRIOR_SECONDS = 100.0  # of measured scans weigh as much as what was measured for the guess
 
 _SCHEMA = """
@@ -67,6 +68,13 @@ class CostModel:
             return self._scale * guess
         change = guess / _guess(last.files, last.size)
         return last.cpu_seconds * min(max(change, 1 / _MOST_CHANGE), _MOST_CHANGE)
+
+    def may_cost(self, name: str, files: int, size: int) -> float:
+        """Return the CPU seconds that it may well take: of a package that was never scanned, many times the guess.
+
+        What is begun first goes by this, for a costly package that nobody expects is the worst at the end.
+        """
+        return self.cost(name, files, size) * (1.0 if name in self._history else _UNCERTAIN)
 
 
 def record_costs(path: Path, statuses: Iterable[PackageStatus]) -> None:

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         description="where a worker reads the mirror's `web/`: an http(s) URL, or a path mounted there"
     )
     prefetch_ahead: int = Field(
-        default=2, ge=1, description="shards a worker's SSD may hold besides the one being scanned"
+        default=3, ge=1, description="shards a worker's SSD may hold besides the one being scanned"
     )
 
     keep_secrets: bool = Field(

@@ -34,7 +34,7 @@ class PlannedRelease(msgspec.Struct, frozen=True):
 
 
 class ShardPackage(PlannedRelease, frozen=True, omit_defaults=True):
-    """A package of a shard: `block` counts from 0, `cost` is in predicted CPU seconds.
+    """A package of a shard: `block` counts from 0, `cost` are CPU seconds it may take: the costliest begin.
 
     The record of a `known` package is there already; the worker only says what changes about it without a release.
     """

@@ -28,10 +28,9 @@ def test_packages_share_the_cores_and_shards_follow_one_another() -> None:
     assert ran.idle == 1
 
 
-def test_the_next_shard_begins_on_idle_cores_if_shards_overlap() -> None:
+def test_the_next_shard_begins_on_idle_cores() -> None:
     nodes, shards = [Node("a", Capacity(2))], [shard("0001", 8, 1), shard("0002", 5, 2)]
-    assert Cluster(nodes, shards, 2, AT_ONCE).run().seconds == 13
-    assert Cluster(nodes, shards, 2, Assumptions(**{**vars(AT_ONCE), "overlap": True})).run().seconds == 8
+    assert Cluster(nodes, shards, 2, AT_ONCE).run().seconds == 8
 
 
 def test_nodes_share_what_the_mirror_sends_and_their_disk_is_counted() -> None:

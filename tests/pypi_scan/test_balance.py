@@ -36,15 +36,6 @@ def test_costly_packages_are_in_the_first_shards_and_together() -> None:
     assert [len(group) for group in others] == [2] * 7
 
 
-def test_a_shard_is_as_long_as_its_costliest_package_if_it_is_known_how_fast_workers_are() -> None:
-    blocks = [BlockCost(number, 100.0, 90.0 if number in (3, 11) else 1.0) for number in range(16)]
-    groups = balance(blocks, 8, speed=10)
-    assert [len(group) for group in groups] == [9, 2, 2, 2, 1]
-    assert groups[0][:2] == [3, 11]
-    hours = [block._replace(cost=1e5, costliest=9e4) for block in blocks]
-    assert max(map(len, balance(hours, 16, speed=200))) == 4, "half an hour is enough"
-
-
 @pytest.mark.parametrize(
     ("total", "workers", "blocks", "count", "minutes"),
     [

@@ -47,7 +47,22 @@ def test_a_worker_gets_no_more_shards_than_it_has_room_for():
     assert claimed == {"one": 2, "two": 2, None: 2}
     shard = next(shard for shard, state in some.shards.items() if state.worker == "two")
     scan(some, shard, 0, 25)
-    assert some.claim("0006", 25) == "two"
+    assert some.claim("0005", 25) == "two"
+
+
+def test_the_first_of_those_that_wait_gets_the_room():
+    some = fleet(only=Capacity(4), shards=5)
+    for shard in ("0001", "0002", "0004", "0005"):  # 0003 does not ask yet
+        some.claim(shard, 0)
+    some.done("0001")
+    assert some.claim("0005", 10) is None
+    assert some.claim("0004", 10) == "only"
+    some.done("0002")
+    assert some.claim("0003", 20) == "only"
+    some.done("0003")
+    some.shards["0002"] = msgspec.structs.replace(some.shards["0005"], asked=25)  # it asked, and was killed
+    assert some.claim("0005", 30) is None
+    assert some.claim("0005", 90) == "only"
 
 
 def test_a_shard_keeps_its_worker_when_it_is_asked_again():

@@ -90,3 +90,9 @@ def test_damaged_costs_are_an_error_that_says_what_to_do(tmp_path: Path) -> None
         CostModel.load(path)
     with pytest.raises(CostsError, match="remove it"):
         record_costs(path, [scanned("a", 1.0)])
+
+
+def test_a_package_that_was_never_scanned_may_cost_much_more() -> None:
+    model = CostModel({"seen": Measured(5.0, 1, 10_000)})
+    assert model.may_cost("seen", 1, 10_000) == model.cost("seen", 1, 10_000) == 5.0
+    assert model.may_cost("unseen", 1, 10_000) == pytest.approx(10 * model.cost("unseen", 1, 10_000))
