@@ -8,7 +8,7 @@ was the latest at **as_of**: the param if given, else the run's logical date, el
 2. `prepare` ships the programs and the aura_dataset of the plan to every worker and checks it;
 3. `divide` looks up which releases this scanner has scanned before, and makes shards of about equal cost;
 4. each shard, mapped: `prefetch` waits for a worker with room and fetches the files to its SSD, `scan` there, `collect`
-   the results, `evict` the files. While one shard is scanned the next is fetched;
+   the results, `evict` the files. While one shard is scanned the next ones are fetched;
 5. `editions` merges what SQLite and Parquet hold, `pack` makes the dataset, `publish` puts it on the CDN, and the index
    last;
 6. `cleanup` frees the workers, also after a failure.
