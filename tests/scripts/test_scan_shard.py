@@ -258,6 +258,7 @@ def test_a_package_put_off_is_scanned_later(shard: Shard, worker_python: Path, t
         shard.add(name, {f"{name}-1.0-py3-none-any.whl": BENIGN + b" " * (2 - number)})
     source = f"""
 import os, signal, time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from cores import Cores
@@ -287,7 +288,7 @@ def available():
     kept = [path.name for path in (place / "output" / ".work" / "jobs").iterdir()]
     return 0 if begun.exists() and "000002" in kept and not again.exists() else 100
 pool = ForkPool(work, Cores(2), Limits(60, 60, 2**32, 2**20), 100, available)
-scan_shard.scan_packages(packages, workspace, pool, web, Progress("test", 2))
+scan_shard.scan_packages(packages, workspace, pool, web, Progress("test", 2), ExitStack())
 workspace.write_results({{}}, 2)
 print(json.dumps(sorted(os.listdir(place / "output" / ".work" / "jobs"))))
 """
