@@ -19,7 +19,7 @@ class MirrorError(Exception):
     """The mirror, or one document in it, cannot be read as what it should be."""
 
 
-class ReleaseFile(msgspec.Struct, frozen=True):
+class ReleaseFile(msgspec.Struct, frozen=True, gc=False):
     """One distribution file, as PyPI's JSON describes it. Values are as upstream sent them: not yet checked."""
 
     filename: str
@@ -33,7 +33,7 @@ class ReleaseFile(msgspec.Struct, frozen=True):
     yanked: bool = False
 
 
-class PackageInfo(msgspec.Struct, frozen=True):
+class PackageInfo(msgspec.Struct, frozen=True, gc=False):
     """The ``info`` part, as far as datasets and scans need it; it describes the newest release only."""
 
     name: str
@@ -115,7 +115,8 @@ class Mirror:
     def decoded[Document](self, name: str, decoder: msgspec.json.Decoder[Document]) -> Document:
         """Read what `decoder` takes of a package's JSON document; raises MirrorError if it is not readable."""
         try:
-            return decoder.decode(self.json_path(name).read_bytes())
+            with self.json_path(name).open("rb", buffering=0) as file:
+                return decoder.decode(file.read())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import InvalidName, canonicalize_name
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # or half a surrogate pair
 _MAX_COMPONENT = 255  # bytes; the limit of every file system a mirror lives on
 _MAX_PATH = 1024  # bytes; leaves room below Linux's 4096 for the root that it is joined to
 
@@ -65,7 +66,7 @@ def check_mirror_path(path: str) -> str:
             raise HostileInputError(f"path with an unusable component: {path!r:.200}")
     if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH:
         raise HostileInputError(f"path of over {_MAX_PATH} bytes: {path!r:.200}")
-    if any(ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in path):
+    if _CONTROL_CHARACTER.search(path):
         raise HostileInputError(f"path with a control character: {path!r:.200}")
     if "\\" in path:
         raise HostileInputError(f"path with a backslash: {path!r:.200}")

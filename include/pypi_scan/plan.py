@@ -16,22 +16,23 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import batched
 from pathlib import Path
 
 import msgspec
 
+from pypi_scan.choose import Chosen, iso_8601
+from pypi_scan.choosers import ChoosersError, choose_all, cores_for
 from pypi_scan.datasets.layout import AURA_DATASET
 from pypi_scan.files import atomic_write, atomic_write_text
-from pypi_scan.mirror import Mirror, MirrorError, PackageDocument, ReleaseFile
-from pypi_scan.names import HostileInputError, canonical_name, check_sha256, mirror_path
+from pypi_scan.mirror import Mirror, MirrorError
+from pypi_scan.names import HostileInputError, canonical_name
 from pypi_scan.progress import with_progress
-from pypi_scan.record import RecordFile
-from pypi_scan.release import NotYetPublished, Release, latest_release, uploaded_at
 from pypi_scan.scan_request import ScanRequest
-from pypi_scan.shard import PlannedRelease, block_size, compressed_block
-from pypi_scan.status import PackageStatus
+from pypi_scan.shard import block_size, compressed_lines
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,12 @@ class _Counts:
     files: int = 0
     bytes: int = 0
 
+    def add(self, part: Chosen) -> None:
+        self.input += len(part.names)
+        self.planned += len(part.releases)
+        self.files += part.files
+        self.bytes += part.bytes
+
 
 def plan_scan(
     mirror: Mirror,
@@ -93,7 +100,7 @@ def plan_scan(
 
     Planning again for the same `run_id` overwrites its plan and removes all that was made of it; `taken` are scan ids
     of which anything is public already. Raises PlanError if a name or pattern matches nothing, no package is left to
-    scan or the mirror was never synced.
+    scan, the mirror was never synced or a process that reads it died.
     """
     as_of = request.as_of.astimezone(UTC).replace(microsecond=0)  # what the plan says, so that it can be had again
     try:
@@ -102,7 +109,10 @@ def plan_scan(
         raise PlanError(f"{error}; run the DAG pypi_sync first") from error
     scans_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scans_dir, prefix=".plan-") as temporary:
-        counts = _write_draft(mirror, names, as_of, Path(temporary))
+        try:
+            counts = _write_draft(mirror, names, as_of, Path(temporary))
+        except ChoosersError as error:
+            raise PlanError(str(error)) from error
         if not counts.planned:
             raise PlanError(
                 f"none of the {len(names)} packages asked for had a release to scan as of "
@@ -117,7 +127,7 @@ def plan_scan(
     _copy_dataset(aura_dataset, directory / AURA_DATASET)
     plan = Plan(
         scan_id=scan_id,
-        as_of=_iso_8601(as_of),
+        as_of=iso_8601(as_of),
         run_id=run_id,
         partial=bool(request.packages or request.limit),
         mirror_serial=mirror.serial(),
@@ -161,47 +171,29 @@ def _copy_dataset(source: Path | None, target: Path) -> None:
 
 
 def _write_draft(mirror: Mirror, names: Sequence[str], as_of: datetime, directory: Path) -> _Counts:
-    """Write the lists of a plan into `directory`; one block at a time is in memory."""
+    """Write the lists of a plan into `directory`; a few thousand packages at a time are in memory.
+
+    Raises ChoosersError.
+    """
     counts, size = _Counts(), block_size(len(names))
-    block: list[PlannedRelease] = []
+    waiting: list[bytes] = []
     with (
         atomic_write(directory / INPUT_PACKAGES) as inputs,
         atomic_write(directory / UNSCANNABLE) as unscannable,
         atomic_write(directory / RELEASES) as releases,
+        closing(choose_all(mirror, names, as_of, cores_for(len(names)))) as parts,
     ):
-        for name in with_progress(names, "planning, packages read"):
-            chosen = _choose(mirror, name, as_of)
-            if chosen is None:
-                continue
-            inputs.write(f"{name}\n".encode("ascii"))
-            counts.input += 1
-            if isinstance(chosen, PackageStatus):
-                unscannable.write(msgspec.json.encode(chosen) + b"\n")
-                continue
-            counts.planned += 1
-            counts.files += len(chosen.files)
-            counts.bytes += sum(file.size for file in chosen.files)
-            block.append(chosen)
-            if len(block) == size:
-                releases.write(compressed_block(block))
-                block.clear()
-        if block:
-            releases.write(compressed_block(block))
+        for part in with_progress(parts, "planning, thousands of packages read"):
+            inputs.writelines(f"{name}\n".encode("ascii") for name in part.names)
+            unscannable.writelines(part.unscannable)
+            counts.add(part)
+            waiting += part.releases
+            full = len(waiting) - len(waiting) % size
+            releases.writelines(compressed_lines(block) for block in batched(waiting[:full], size))
+            del waiting[:full]
+        if waiting:
+            releases.write(compressed_lines(waiting))
     return counts
-
-
-def _choose(mirror: Mirror, name: str, as_of: datetime) -> PlannedRelease | PackageStatus | None:
-    """Return the release of a package to scan, or why there is none; None if it was not there at `as_of`."""
-    try:
-        document = mirror.document(name)
-        release = latest_release(document, as_of)
-        if release is None:
-            return PackageStatus(name, None, "no_release", _why_no_release(document, as_of))
-        return _planned_release(name, document, release)
-    except NotYetPublished:
-        return None
-    except (MirrorError, HostileInputError, ValueError) as error:
-        return PackageStatus(name, None, "skipped", f"bad metadata: {error!s:.300}")
 
 
 def _select(names: list[str], request: ScanRequest) -> list[str]:
@@ -238,48 +230,3 @@ def _claim_scan_id(scans_dir: Path, as_of: datetime, run_id: str, taken: Sequenc
         ):
             return scan_id
     raise PlanError(f"{date} was scanned 999 times already; remove some of {scans_dir}/{date}-*")
-
-
-def _checked_file(file: ReleaseFile) -> RecordFile:
-    if not 0 <= file.size < 2**40:
-        raise HostileInputError(f"size of {file.size} bytes for {file.filename!r:.120}")
-    return RecordFile(
-        path=mirror_path(file.url),
-        sha256=check_sha256(file.digests.get("sha256", "")),
-        size=file.size,
-        upload_time=_iso_8601(uploaded_at(file)),
-    )
-
-
-def _iso_8601(time: datetime) -> str:
-    """Return a time in UTC to the second; ``strftime`` leaves out the zeros of years before 1000."""
-    return time.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
-
-
-def _planned_release(name: str, document: PackageDocument, release: Release) -> PlannedRelease:
-    files = [_checked_file(file) for file in release.files]
-    trimmed = [
-        {
-            "filename": checked.path.rpartition("/")[2],
-            "url": "/" + checked.path,
-            "packagetype": file.packagetype,
-            "python_version": file.python_version,
-            "md5_digest": file.md5_digest or file.digests.get("md5"),
-            "digests": {"sha256": checked.sha256},
-            "size": file.size,
-            "upload_time_iso_8601": checked.upload_time,
-        }
-        for file, checked in zip(release.files, files, strict=True)
-    ]
-    info = {**msgspec.to_builtins(document.info), "version": release.version}
-    json = {"info": info, "releases": {release.version: trimmed}, "urls": trimmed}
-    return PlannedRelease(files, msgspec.Raw(msgspec.json.encode(json, order="sorted")), name, release.version)
-
-
-def _why_no_release(document: PackageDocument, as_of: datetime) -> str:
-    files = [file for release in document.releases.values() for file in release if uploaded_at(file) <= as_of]
-    if not files:
-        return "no file was ever uploaded"
-    if all(file.yanked for file in files):
-        return "every file is yanked"
-    return "no release that is not yanked has a version that PEP 440 knows"

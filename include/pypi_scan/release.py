@@ -1,11 +1,16 @@
 """Which release of a package a scan takes: what pip would have chosen at a moment in time."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from packaging.version import Version
 
 from pypi_scan.mirror import PackageDocument, ReleaseFile
+
+# What is remembered of versions: most are "0.1.0" or the like, of many packages. A long one is somebody's joke.
+_VERSIONS = 1 << 16
+_VERSION_LENGTH = 40
 
 
 class Release(NamedTuple):
@@ -35,20 +40,24 @@ def latest_release(document: PackageDocument, as_of: datetime) -> Release | None
     }
     if any(document.releases.values()) and not any(uploaded.values()):
         raise NotYetPublished(document.info.name)
-    releases: dict[Version, Release] = {}
+    newest: Release | None = None
+    highest: tuple[bool, Version] | None = None
     for text in sorted(uploaded):
         there = [file for file in uploaded[text] if not file.yanked]
-        version = _parse(text) if there else None
-        if version is not None:
-            releases.setdefault(version, Release(text, [])).files.extend(there)
-    if not releases:
-        return None
-    return releases[max(releases, key=lambda version: (not version.is_prerelease, version))]
+        rank = _rank_of(text) if there else None
+        if rank is None:
+            continue
+        if newest is None or highest is None or rank > highest:
+            newest, highest = Release(text, there), rank
+        elif rank == highest:
+            newest.files.extend(there)
+    return newest
 
 
 def uploaded_at(file: ReleaseFile) -> datetime:
     """Return the upload time of a file in UTC; raises ValueError if upstream sent something else than ISO 8601."""
-    return in_utc(datetime.fromisoformat(file.upload_time_iso_8601))
+    time = datetime.fromisoformat(file.upload_time_iso_8601)
+    return time if time.tzinfo is UTC else in_utc(time)
 
 
 def in_utc(time: datetime) -> datetime:
@@ -59,8 +68,17 @@ def in_utc(time: datetime) -> datetime:
         raise ValueError(f"{time} lies outside the years 1 to 9999 in UTC") from error
 
 
-def _parse(version: str) -> Version | None:
+def _rank_of(text: str) -> tuple[bool, Version] | None:
+    return _remembered_rank(text) if len(text) <= _VERSION_LENGTH else _rank(text)
+
+
+def _rank(text: str) -> tuple[bool, Version] | None:
+    """Return what a version is compared by, or None if PEP 440 does not know it."""
     try:
-        return Version(version)
+        version = Version(text)
     except ValueError:  # InvalidVersion, or a number of more digits than Python converts
         return None
+    return not version.is_prerelease, version
+
+
+_remembered_rank = lru_cache(_VERSIONS)(_rank)

@@ -56,8 +56,12 @@ def block_size(names: int) -> int:
 
 def compressed_block(packages: Iterable[PlannedRelease]) -> bytes:
     """Return the lines of `packages` as a zstd frame."""
-    lines = b"".join(msgspec.json.encode(package) + b"\n" for package in packages)
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(lines)
+    return compressed_lines(msgspec.json.encode(package) + b"\n" for package in packages)
+
+
+def compressed_lines(lines: Iterable[bytes]) -> bytes:
+    """Return whole lines, each of a package, as a zstd frame."""
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(b"".join(lines))
 
 
 def read_blocks(path: Path) -> Iterator[list[PlannedRelease]]:
