@@ -152,7 +152,7 @@ def _blocks(
 
 def _known(releases: list[PlannedRelease], keys: RecordKeys, records: RecordStore) -> set[str]:
     names = {keys.key(release): release.name for release in releases}
-    found = [key for key, _ in records.get(list(names))]
+    found = records.whole(list(names))
     records.touch(found)
     return {names[key] for key in found}
 

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import batched
@@ -97,18 +97,31 @@ class RecordStore:
 
     def get(self, keys: Sequence[bytes]) -> Iterator[tuple[bytes, KeptRecord]]:
         """Yield the entries under `keys`, in any order; each is whole and its record as the schema has it."""
+        yield from self._entries(keys, _read)
+
+    def whole(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of `keys` under which an entry is as it was put, in any order, without a look at its record.
+
+        Such an entry is what `get` gives as long as only records as the schema has them are put: it is part of the key.
+        """
+        return [key for key, _ in self._entries(keys, _content)]
+
+    def _entries[Entry](
+        self, keys: Sequence[bytes], read: Callable[[bytes, bytes, bytes], Entry | None]
+    ) -> Iterator[tuple[bytes, Entry]]:
+        """Yield what `read` makes of the key, digest and content of entries; those it makes nothing of are removed."""
         for some in batched(keys, _AT_A_TIME):
             query = f"SELECT key, digest, content FROM records WHERE key IN ({_marks(some)})"  # noqa: S608 - no values
             with self._clear_errors():
                 rows = self._database.execute(query, some)
             damaged = []
             while row := self._next(rows):
-                key, digest, content = row
-                kept = _read(key, digest, content)
-                if kept is None:
+                key = row[0]
+                entry = read(*row)
+                if entry is None:
                     damaged.append(key)
                 else:
-                    yield key, kept
+                    yield key, entry
             if damaged:
                 log.warning(
                     "%s: damaged records are removed: %d; the packages are scanned again", self._path, len(damaged)
@@ -180,9 +193,14 @@ class RecordStore:
             ) from error
 
 
+def _content(key: bytes, digest: bytes, content: bytes) -> bytes | None:
+    """Return the content of an entry, or None if it is not what was put."""
+    return content if isinstance(content, bytes) and digest == _digest(key, content) else None
+
+
 def _read(key: bytes, digest: bytes, content: bytes) -> KeptRecord | None:
     """Return what an entry holds, or None if it is damaged."""
-    if not isinstance(content, bytes) or digest != _digest(key, content):
+    if _content(key, digest, content) is None:
         return None
     try:
         kept = msgspec.json.decode(zstandard.ZstdDecompressor().decompress(content), type=KeptRecord)

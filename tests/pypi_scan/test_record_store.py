@@ -108,15 +108,22 @@ def change(path: Path, statement: str, *values: object) -> None:
         "UPDATE records SET (content, digest) = (SELECT content, digest FROM records LIMIT 1) WHERE key = ?",
     ],
 )
+@pytest.mark.parametrize(
+    "look", [lambda store: [key for key, _ in store.get(KEYS)], lambda store: store.whole(KEYS)], ids=["get", "whole"]
+)
 def test_a_damaged_entry_is_as_good_as_none(
-    store: RecordStore, path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    store: RecordStore,
+    path: Path,
+    damage: str,
+    look: Callable[[RecordStore], list[bytes]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store.put((key, kept(f"p{key[0]}")) for key in KEYS[:3])
     change(path, damage, KEYS[1])
-    assert sorted(key for key, _ in store.get(KEYS)) == [KEYS[0], KEYS[2]]
+    assert sorted(look(store)) == [KEYS[0], KEYS[2]]
     assert "damaged records are removed: 1;" in caplog.text
     caplog.clear()
-    assert len(list(store.get(KEYS))) == 2
+    assert len(look(store)) == 2
     assert not caplog.text
 
 
@@ -124,6 +131,7 @@ def test_what_is_no_record_by_the_schema_of_today_is_as_good_as_none(store: Reco
     no_record = KeptRecord(msgspec.Raw(b'{"detections":[]}'), 1.5, 1.25, 2**27, 1000)
     store.put([(KEYS[0], no_record), (KEYS[1], kept("p"))])
     assert [key for key, _ in store.get(KEYS)] == [KEYS[1]]
+    assert store.whole(KEYS) == [KEYS[1]]
 
 
 def test_what_is_not_used_for_long_is_removed(store: RecordStore, path: Path) -> None:
