@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from population import Package, a_month_before, packages
 
 from pypi_scan.accept import ShardSummary
 from pypi_scan.balance import BlockCost, balance, shard_count
+from pypi_scan.choosers import cores_for
 from pypi_scan.divide import divide_scan
 from pypi_scan.fleet import Capacity
 from pypi_scan.mirror import Mirror
@@ -162,9 +164,14 @@ def _plan(root: str, scans_dir: str) -> Figures:
         "planned": made.planned,
         "plan_seconds": round(planned - started, 1),
         "divide_seconds": round(divided - planned, 1),
-        "peak_mb": peak_mb(),
+        "peak_mb": peak_mb() + cores_for(made.input) * children_peak_mb(),
         "xcom_bytes": sum(len(json.dumps(value)) for value in xcom),
     }
+
+
+def children_peak_mb() -> int:
+    """Return the most memory that any process had that this one waited for, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 // 1_000_000
 
 
 def assign(scanned: Sequence[Package]) -> Figures:
