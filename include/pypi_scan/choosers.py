@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
-from itertools import batched
+from itertools import batched, pairwise
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -107,10 +108,11 @@ class _Chooser:
 
 
 def _main(descriptor: int) -> None:
-    with Connection(descriptor) as connection:
+    with ThreadPoolExecutor(1) as ahead, Connection(descriptor) as connection:
         task = msgspec.msgpack.decode(connection.recv_bytes(), type=_Task)
         mirror = Mirror(Path(task.root))
-        for names in task.parts:
+        for names, following in pairwise([*task.parts, ()]):
+            ahead.submit(mirror.read_ahead, following)
             connection.send_bytes(msgspec.msgpack.encode(choose(mirror, names, task.as_of)))
 
 

@@ -6,7 +6,8 @@ release even where its files were filtered out: it never proves that a file exis
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,16 @@ class Mirror:
     def json_path(self, name: str) -> Path:
         """Return where the JSON document of the package with this canonical name lies."""
         return self.web / "json" / name
+
+    def read_ahead(self, names: Iterable[str]) -> None:
+        """Have the JSON documents of these packages read from the disk, which is slow at one file after the other."""
+        for name in names:
+            with suppress(OSError):  # whoever reads the document says what is wrong with it
+                descriptor = os.open(self.json_path(name), os.O_RDONLY)
+                try:
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+                finally:
+                    os.close(descriptor)
 
     def document(self, name: str) -> PackageDocument:
         """Read the JSON document of the package with this canonical name; raises MirrorError if it is not readable."""

@@ -1,6 +1,8 @@
 """Reading a mirror whose documents come from others."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +78,19 @@ def test_a_directory_or_a_vanished_document_is_a_mirror_error(make_mirror: MakeM
     for name in ("six", "gone"):
         with pytest.raises(MirrorError, match=name):
             mirror.document(name)
+
+
+def test_documents_are_read_ahead_as_far_as_they_are_there(
+    make_mirror: MakeMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = make_mirror({"a": None, "b": None})
+    advised = []
+
+    def advise(descriptor: int, *_: int) -> None:
+        advised.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    mirror.read_ahead(["a", "gone", "b"])
+    assert advised == [mirror.json_path("a"), mirror.json_path("b")]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
