@@ -47,6 +47,11 @@ class FleetWorker(msgspec.Struct):
     until: float = 0.0
 
     @property
+    def measured(self) -> float | None:
+        """The cost it did in a second, if it has scanned a shard."""
+        return self.scanned / self.busy if self.busy > 0 else None
+
+    @property
     def usable(self) -> bool:
         """Whether it may be given shards."""
         return not self.drained and self.left_out is None
@@ -193,14 +198,10 @@ class Fleet(msgspec.Struct):
 
     def _speeds(self, usable: Iterable[str]) -> dict[str, float]:
         """Return the cost that each worker does in a second: as measured, else as its capacity and the others say."""
-        measured = [(worker, worker.scanned / worker.busy) for worker in self.workers.values() if worker.busy > 0]
-        nominal = sum(worker.capacity.speed for worker, _ in measured)
+        measured = [(worker.capacity.speed, worker.measured) for worker in self.workers.values() if worker.measured]
+        nominal = sum(speed for speed, _ in measured)
         factor = sum(speed for _, speed in measured) / nominal if nominal else 1.0
-        speeds = {}
-        for name in usable:
-            worker = self.workers[name]
-            speeds[name] = worker.scanned / worker.busy if worker.busy > 0 else worker.capacity.speed * factor
-        return speeds
+        return {name: self.workers[name].measured or self.workers[name].capacity.speed * factor for name in usable}
 
     def _backlog(self, name: str, shards: Iterable[FleetShard], speed: float, now: float) -> float:
         """Return the seconds until a worker has scanned all it has."""

@@ -16,8 +16,8 @@ import msgspec
 import zstandard
 
 from pypi_scan.dataset_index import INDEX, DatasetIndex
+from pypi_scan.frames import MAX_WINDOW_BYTES
 from pypi_scan.names import HostileInputError, canonical_name
-from pypi_scan.results import MAX_WINDOW_BYTES
 
 _TIMEOUT = 60.0  # seconds a connection may be silent
 

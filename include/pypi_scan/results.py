@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import msgspec
-import zstandard
 
+from pypi_scan.frames import FrameError, decompressed
 from pypi_scan.record import NotARecordError, Record, RecordOrigin, Sha256, decode_record
 from pypi_scan.redaction_check import quoted_secret
 from pypi_scan.shard import ShardPackage
@@ -28,7 +28,6 @@ KNOWN = "known.jsonl"
 RESULT_FILES = (RECORDS, STATUSES, KNOWN, "joblog.txt", "scanner.json")
 JOBLOG_HEADER = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
 MAX_RECORD_BYTES = 256 * 1024 * 1024
-MAX_WINDOW_BYTES = 2**27  # what every zstd reader accepts without being asked to
 _MORE_IN_FRAME = 16 * 1024 * 1024  # bytes that may stand before the last record of a frame
 _FEW_REJECTED = 5  # records of a shard that may be rejected, or this share of them
 _SHARE_REJECTED = 0.02
@@ -292,28 +291,11 @@ def read_frames(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
 
 
 def _decompressed(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yield offset, length and content of each frame; no more than a frame may hold is ever in memory."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
-    limit = MAX_RECORD_BYTES + _MORE_IN_FRAME
-    frame, offset, content, size = None, 0, [], 0
     with open_result(path) as file:
-        while data := file.read(_COMPRESSED_BLOCK):
-            while data:
-                frame = frame or decompressor.decompressobj()
-                try:
-                    content.append(frame.decompress(data))
-                except zstandard.ZstdError as error:
-                    raise ResultsError(f"{path.name}: damaged: {error}") from None
-                size += len(content[-1])
-                if size > limit:
-                    raise ResultsError(f"{path.name}: a frame of over {limit} bytes")
-                data = frame.unused_data if frame.eof else b""
-                if frame.eof:
-                    end = file.tell() - len(data)
-                    yield offset, end - offset, b"".join(content)
-                    frame, offset, content, size = None, end, [], 0
-    if frame:
-        raise ResultsError(f"{path.name}: damaged: it ends within a frame")
+        try:
+            yield from decompressed(file, _COMPRESSED_BLOCK, MAX_RECORD_BYTES + _MORE_IN_FRAME)
+        except FrameError as error:
+            raise ResultsError(f"{path.name}: {error}") from None
 
 
 def _lines_with_file_closed(path: Path, limit: int) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ chosen version, ``releases`` and ``urls`` hold that release alone.
 and, where the record of the package is there already, ``"known": true``.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from pypi_scan.frames import decompressed
 from pypi_scan.record import RecordFile
 
 SHARD_ID = re.compile(r"\d{4}", re.ASCII)
@@ -79,16 +81,7 @@ def read_shard(path: Path) -> Iterator[ShardPackage]:
 
 
 def _frames(path: Path) -> Iterator[bytes]:
-    """Yield the content of each frame of a zstd file; raises zstandard.ZstdError if it is damaged."""
-    decompressor = zstandard.ZstdDecompressor()
+    """Yield the content of each frame of a file; raises FrameError if it is damaged."""
     with path.open("rb") as file:
-        data = file.read(_READ)
-        while data:
-            frame, content = decompressor.decompressobj(), []
-            while not frame.eof:
-                if not data:
-                    raise zstandard.ZstdError(f"{path} ends within a frame")
-                content.append(frame.decompress(data))
-                data = frame.unused_data if frame.eof else file.read(_READ)
-            yield b"".join(content)
-            data = data or file.read(_READ)
+        for _, _, content in decompressed(file, _READ, math.inf):
+            yield content

@@ -13,20 +13,15 @@ from pathlib import Path
 
 from bandersnatch.configuration import BandersnatchConfig
 from bandersnatch.log import setup_logging
-from bandersnatch.master import Master
 from bandersnatch.mirror import BandersnatchMirror
+
+from pypi_scan.upstream import upstream
 
 
 async def backlog(config_file: Path) -> tuple[int, dict[str, int]]:
     """Return the serial to reach, and name -> serial of the packages to sync; raises what aiohttp raises."""
     config = BandersnatchConfig(config_file)["mirror"]
-    async with Master(
-        config["master"],
-        config.getfloat("timeout"),
-        config.getfloat("global-timeout"),
-        config.get("proxy"),
-        config.getboolean("allow-non-https"),
-    ) as master:
+    async with upstream(config) as master:
         mirror = BandersnatchMirror(Path(config["directory"]), master, json_save=True)
         await mirror.determine_packages_to_sync()
     return int(mirror.target_serial or 0), {name: int(serial) for name, serial in mirror.packages_to_sync.items()}

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from bandersnatch.configuration import BandersnatchConfig
-from bandersnatch.master import Master
 
 from pypi_scan.names import HostileInputError, canonical_name
+from pypi_scan.upstream import upstream
 
 
 async def listed_names(config_file: Path) -> set[str]:
@@ -20,13 +20,7 @@ async def listed_names(config_file: Path) -> set[str]:
     Raises what aiohttp raises, and SystemExit if the list is empty: nobody deletes all projects.
     """
     config = BandersnatchConfig(config_file)["mirror"]
-    async with Master(
-        config["master"],
-        config.getfloat("timeout"),
-        config.getfloat("global-timeout"),
-        config.get("proxy"),
-        config.getboolean("allow-non-https"),
-    ) as master:
+    async with upstream(config) as master:
         listed = await master.all_packages()
     if not listed:
         sys.exit(f"{config['master']} lists no project at all")

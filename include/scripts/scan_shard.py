@@ -208,7 +208,10 @@ def scan_packages(
     progress: Progress,
     turn: ExitStack,
 ) -> None:
-    """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns."""
+    """Scan `packages` from the mirror tree in `web`; everything is in `workspace` when this returns.
+
+    Closes `turn` as soon as the last package is started.
+    """
     scans = []
     for package in packages:
         job = workspace.job(package, web)

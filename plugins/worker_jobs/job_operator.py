@@ -2,8 +2,8 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ from pypi_scan.fleet_file import open_fleet
 from pypi_scan.settings import Settings
 from worker_jobs.claim_trigger import ClaimTrigger
 from worker_jobs.job_trigger import WorkerJobTrigger
-from worker_jobs.tasks import collect_results, update_workers
+from worker_jobs.tasks import collect_results, scanner_options, update_workers
 from worker_jobs.worker import (
     CONNECTION_ERRORS,
     Worker,
@@ -67,9 +67,10 @@ class ShardOperator(SSHRemoteJobOperator):
     def execute(self, context: Context) -> Any:
         """Do the step, or wait for a worker to do it on."""
         check_ids(self.scan_id, self.shard)
-        if self._state().worker is None:
+        state = self._state()
+        if state.worker is None:
             self._wait_for_worker()
-        return self._go_on(context)
+        return self._go_on(context, state)
 
     def execute_claimed(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on with a worker, or with other workers to choose from."""
@@ -80,14 +81,14 @@ class ShardOperator(SSHRemoteJobOperator):
             update_workers(Settings.load(), self.scan_id, timeout, event["listed"])
             self._wait_for_worker()
         self.log.info("shard %s is on worker %s", self.shard, event["worker"])
-        return self._go_on(context)
+        return self._go_on(context, self._state())
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Note what the job has done; fail with the program's own last words, if it failed."""
-        worker = self._worker()
+        worker = self._use_worker(self._state())
         exit_code = event.get("exit_code")
         if exit_code is None:
-            self._lost(worker, f"worker {worker.conn_id}: {event.get('message')}")
+            self._lost(f"worker {worker.conn_id}: {event.get('message')}")
         if exit_code != 0:
             for line in event["log_chunk"].splitlines():
                 self.log.info("[remote] %s", line)
@@ -124,8 +125,8 @@ class ShardOperator(SSHRemoteJobOperator):
     def finish(self, worker: Worker) -> Any:
         """Do what is to be done on the control host at the end, and return the task's result."""
 
-    def _go_on(self, context: Context) -> Any:
-        settings, worker, state = Settings.load(), self._worker(), self._state()
+    def _go_on(self, context: Context, state: FleetShard) -> Any:
+        settings, worker = Settings.load(), self._use_worker(state)
         programs = self.programs(worker, settings, context, state)
         if not programs:
             return self.finish(worker)
@@ -136,9 +137,9 @@ class ShardOperator(SSHRemoteJobOperator):
                 self._ship(worker, settings)
             super().execute(context)
         except WorkerUnreachableError as error:
-            self._lost(worker, str(error))
+            self._lost(str(error))
         except CONNECTION_ERRORS as error:
-            self._lost(worker, str(connection_error(worker.conn_id, error)))
+            self._lost(str(connection_error(worker.conn_id, error)))
         return None
 
     def _ship(self, worker: Worker, settings: Settings) -> None:
@@ -152,7 +153,7 @@ class ShardOperator(SSHRemoteJobOperator):
         super().defer(trigger=ClaimTrigger(str(self._scan_dir()), self.shard), method_name="execute_claimed")
         raise AssertionError("deferring does not return")
 
-    def _lost(self, worker: Worker, reason: str) -> NoReturn:
+    def _lost(self, reason: str) -> NoReturn:
         """Go on with another worker, if there is one; else fail, so that this one is tried again after a while."""
         with self._fleet() as fleet:
             moves = fleet.strike(self.shard, reason)
@@ -166,10 +167,9 @@ class ShardOperator(SSHRemoteJobOperator):
             fleet.strike(self.shard, reason)
         return WorkerError(reason)
 
-    def _worker(self) -> Worker:
-        name = self._state().worker
-        assert name, "a shard that is worked on is on a worker"
-        worker = Worker.from_connection(name)
+    def _use_worker(self, state: FleetShard) -> Worker:
+        assert state.worker, "a shard that is worked on is on a worker"
+        worker = Worker.from_connection(state.worker)
         self.ssh_conn_id = worker.conn_id
         self.remote_base_dir = str(worker.jobs_dir(self.scan_id))
         return worker
@@ -178,10 +178,8 @@ class ShardOperator(SSHRemoteJobOperator):
         with self._fleet() as fleet:
             return fleet.shards[self.shard]
 
-    @contextmanager
-    def _fleet(self) -> Iterator[Fleet]:
-        with open_fleet(self._scan_dir()) as fleet:
-            yield fleet
+    def _fleet(self) -> AbstractContextManager[Fleet]:
+        return open_fleet(self._scan_dir())
 
     def _scan_dir(self) -> Path:
         return Settings.load().scans_dir / self.scan_id
@@ -235,7 +233,7 @@ class CollectOperator(ScanOperator):
         try:
             return asdict(collect_results(Settings.load(), self.scan_id, self.shard, worker))
         except WorkerUnreachableError as error:
-            self._lost(worker, str(error))
+            self._lost(str(error))
         except WorkerError as error:
             raise self._failed(str(error)) from error
 
@@ -255,11 +253,9 @@ def _scan(worker: Worker, settings: Settings, scan_id: str, shard: str, package_
         f"--shard={worker.shard_file(scan_id, shard)}",
         f"--cache={worker.cache_dir(scan_id, shard)}",
         f"--output={worker.results_dir(scan_id, shard)}",
-        f"--timeout={package_timeout}",
         f"--share={worker.work_dir / 'cores'}",
+        *scanner_options(worker, settings, scan_id, package_timeout),
     ]
-    if not settings.keep_secrets:
-        command.append(f"--redaction-key={worker.redaction_key(scan_id)}")
     if (settings.scans_dir / scan_id / AURA_DATASET).exists():
         command.append(f"--dataset={worker.dataset_dir(scan_id)}")
     if worker.cores:

@@ -141,10 +141,14 @@ def prepare_worker(
             session.run(["chmod", "600", "--", key])
         options = [f"--requirements={scripts / 'requirements.txt'}", f"--min-free-gb={_MIN_FREE_GB}"]
         output = session.run([worker.python, scripts / "check_worker.py", *options], timeout=120.0)
-        limits = [f"--timeout={package_timeout}"]
-        if not settings.keep_secrets:
-            limits.append(f"--redaction-key={worker.redaction_key(scan_id)}")
-        described = session.run([worker.python, scripts / "describe_scanner.py", *limits], timeout=120.0)
+        described = session.run(
+            [
+                worker.python,
+                scripts / "describe_scanner.py",
+                *scanner_options(worker, settings, scan_id, package_timeout),
+            ],
+            timeout=120.0,
+        )
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
     if others := set(scans) - {scan_id}:
         log.warning("the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others))
@@ -160,6 +164,14 @@ def prepare_worker(
         ) from None
     log.info("worker %s is ready: %s, %s", worker.conn_id, report, scanner)
     return report, scanner
+
+
+def scanner_options(worker: Worker, settings: Settings, scan_id: str, package_timeout: int) -> list[str]:
+    """Return the options that decide which scanner it is, the same for describe_scanner.py and scan_shard.py."""
+    options = [f"--timeout={package_timeout}"]
+    if not settings.keep_secrets:
+        options.append(f"--redaction-key={worker.redaction_key(scan_id)}")
+    return options
 
 
 def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker) -> ShardSummary:

@@ -62,10 +62,6 @@ def test_the_pool_uses_no_core_that_another_scan_uses(worker_python: Path, tmp_p
 other = Cores(2, Path({str(tmp_path)!r}))
 core = other.take()
 def work(task):
-    if task == "second":
-        wait_for(Path({str(tmp_path / "first")!r}))
-    else:
-        time.sleep(0.1)
     Path({str(tmp_path)!r}, task).touch()
 limits = dataclasses.replace(limits, seconds=20)
 pool = ForkPool(work, Cores(2, Path({str(tmp_path)!r})), limits)
