@@ -78,6 +78,19 @@ class AirflowClient:
         body = {"logical_date": logical_date, "conf": conf or {}}
         return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
+    def clear(self, dag_id: str, run_id: str, tasks: list[dict[str, Any]]) -> None:
+        """Clear task instances of a run and what is downstream of them, so that they run again."""
+        mapped = [[task["task_id"], task["map_index"]] for task in tasks if task["map_index"] >= 0]
+        others = [task["task_id"] for task in tasks if task["map_index"] < 0]
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [*mapped, *others],
+            "include_downstream": True,
+            "only_failed": False,
+        }
+        self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Return the runs of a DAG, oldest first."""
         return list(self.request("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "run_after"})["dag_runs"])

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from demo.airflow_client import AirflowClient
-from demo.processes import DemoError, free_port, running, wait_until
+from demo.processes import DemoError, Start, free_port, running, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 _AIRFLOW = str(Path(sys.executable).with_name("airflow"))
@@ -31,8 +31,12 @@ class Airflow:
 
 
 @contextmanager
-def airflow(home: Path, cache: Path, env: Mapping[str, str], logs: Path) -> Iterator[Airflow]:
-    """Run Airflow with the DAGs and plugins of this project; `env` adds connections and settings.
+def airflow(
+    home: Path, cache: Path, env: Mapping[str, str], logs: Path, *, database: str | None = None, start: Start = running
+) -> Iterator[Airflow]:
+    """Run Airflow with the DAGs and plugins of this project; `env` adds connections and settings, or takes their place.
+
+    `database` is the SQLAlchemy URL of an empty database to use instead of a new SQLite one.
 
     `home` must be empty; `cache` keeps a freshly migrated database, which takes longest to make.
     """
@@ -41,8 +45,12 @@ def airflow(home: Path, cache: Path, env: Mapping[str, str], logs: Path) -> Iter
     passwords = home / "passwords.json"
     passwords.touch(0o600)
     passwords.write_text(json.dumps({"admin": password}), encoding="utf-8")
-    env = {**env, **_airflow_env(home, port, passwords)}
-    _make_database(home / "airflow.db", cache, env, home)
+    sqlite = f"sqlite:///{home / 'airflow.db'}?timeout=60"
+    env = {**_airflow_env(home, port, passwords, database or sqlite), **env}
+    if database:
+        _migrate(env, home)
+    else:
+        _make_database(home / "airflow.db", cache, env, home)
     with ExitStack() as stack:
         api_server = None
         for name, arguments in (
@@ -51,7 +59,7 @@ def airflow(home: Path, cache: Path, env: Mapping[str, str], logs: Path) -> Iter
             ("dag-processor", []),
             ("triggerer", ["--skip-serve-logs"]),
         ):
-            service = running(f"airflow-{name}", [_AIRFLOW, name, *arguments], env=env, logs=logs, cwd=home)
+            service = start(f"airflow-{name}", [_AIRFLOW, name, *arguments], env=env, logs=logs, cwd=home)
             process = stack.enter_context(service)
             api_server = api_server or process
         assert api_server
@@ -61,7 +69,7 @@ def airflow(home: Path, cache: Path, env: Mapping[str, str], logs: Path) -> Iter
         yield Airflow(client, url, "admin", password)
 
 
-def _airflow_env(home: Path, port: int, passwords: Path) -> dict[str, str]:
+def _airflow_env(home: Path, port: int, passwords: Path, database: str) -> dict[str, str]:
     return {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
@@ -73,7 +81,7 @@ def _airflow_env(home: Path, port: int, passwords: Path) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
@@ -87,13 +95,17 @@ def _airflow_env(home: Path, port: int, passwords: Path) -> dict[str, str]:
 def _make_database(database: Path, cache: Path, env: Mapping[str, str], cwd: Path) -> None:
     pristine = cache / f"airflow-{version('apache-airflow')}.db"
     if not pristine.exists():
-        done = subprocess.run(
-            [_AIRFLOW, "db", "migrate"], env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
-        if done.returncode != 0:
-            raise DemoError(f"airflow db migrate failed:\n{done.stdout.decode(errors='replace')[-2000:]}")
+        _migrate(env, cwd)
         cache.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(database, pristine.with_suffix(".part"))
         pristine.with_suffix(".part").replace(pristine)
     else:
         shutil.copyfile(pristine, database)
+
+
+def _migrate(env: Mapping[str, str], cwd: Path) -> None:
+    done = subprocess.run(
+        [_AIRFLOW, "db", "migrate"], env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode != 0:
+        raise DemoError(f"airflow db migrate failed:\n{done.stdout.decode(errors='replace')[-2000:]}")

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.processes import accepts_connections, free_port, running, wait_until
+from demo.processes import Start, accepts_connections, free_port, running, wait_until
 
 _RCLONE = str(Path(sys.executable).with_name("rclone"))
 
@@ -29,7 +29,7 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store(directory: Path, logs: Path) -> Iterator[ObjectStore]:
+def object_store(directory: Path, logs: Path, start: Start = running) -> Iterator[ObjectStore]:
     """Serve the buckets (directories) below `directory`; the bucket ``cdn`` is made, and public."""
     bucket = directory / "cdn"
     bucket.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def object_store(directory: Path, logs: Path) -> Iterator[ObjectStore]:
             ("cdn", public, ["http", str(bucket), "--read-only", "--dir-cache-time=0s"], plain),
         ):
             command = [_RCLONE, "serve", *command, f"--addr=127.0.0.1:{port}"]
-            process = stack.enter_context(running(name, command, env=env, logs=logs, cwd=directory))
+            process = stack.enter_context(start(name, command, env=env, logs=logs, cwd=directory))
             wait_until(lambda port=port: accepts_connections(port), f"rclone serve {name}", 30, process)  # type: ignore[misc]
         api_url, public_url = f"http://127.0.0.1:{api}", f"http://127.0.0.1:{public}"
         yield ObjectStore(directory, api_url, access_key, secret_key, bucket.name, public_url)

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -20,19 +21,35 @@ class DemoError(Exception):
     """Something in the demo world did not work. The message says what and where to look."""
 
 
+class Process(Protocol):
+    """A server that was started, as far as whoever waits for it looks at it."""
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs."""
+
+    def poll(self) -> int | None:
+        """Look whether it has ended, and how."""
+
+
+class Start(Protocol):
+    """Starts a server as `running` does; a harness may watch over it in another way."""
+
+    def __call__(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str], logs: Path, cwd: Path
+    ) -> AbstractContextManager[Process]:
+        """Run it until the block ends."""
+
+
 @contextmanager
 def running(
     name: str, command: Sequence[str], *, env: Mapping[str, str], logs: Path, cwd: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server in a process group of its own, its output in ``<logs>/<name>.log``; end the group afterwards.
 
-    It also ends when this process is killed, where util-linux's setpriv is there to arrange that. Raises DemoError if
-    there is no such program.
+    It also ends when this process is killed. Raises DemoError if there is no such program.
     """
-    if not shutil.which(command[0]):
-        raise DemoError(f"{command[0]} is not there; run: make setup")
-    if setpriv := shutil.which("setpriv"):
-        command = [setpriv, "--pdeathsig", "TERM", *command]
+    command = dying_with_parent(command)
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{name}.log").open("wb") as output:
         process = subprocess.Popen(
@@ -42,6 +59,17 @@ def running(
             yield process
         finally:
             stop_group(process.pid, wait=process.wait)
+
+
+def dying_with_parent(command: Sequence[str]) -> list[str]:
+    """Return a command that also ends when its parent is killed, where util-linux's setpriv is there to arrange that.
+
+    Raises DemoError if there is no such program.
+    """
+    if not shutil.which(command[0]):
+        raise DemoError(f"{command[0]} is not there; run: make setup")
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", *command] if setpriv else list(command)
 
 
 def stop_group(pgid: int, wait: Callable[..., object] | None = None) -> None:
@@ -60,7 +88,7 @@ def stop_group(pgid: int, wait: Callable[..., object] | None = None) -> None:
         wait()
 
 
-def wait_until(ready: Callable[[], bool], what: str, seconds: float, process: subprocess.Popen[bytes]) -> None:
+def wait_until(ready: Callable[[], bool], what: str, seconds: float, process: Process) -> None:
     """Poll until `ready`; raises DemoError if `process` ends before that, or after `seconds`."""
     deadline = time.monotonic() + seconds
     while not ready():

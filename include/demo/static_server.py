@@ -9,7 +9,7 @@ import shutil
 import socket
 import socketserver
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,8 +47,11 @@ class Response:
 class StaticServer:
     """Serves the files below `root`, read-only, on a free port of 127.0.0.1, while used as a context manager.
 
-    A server that is started again after `stop` keeps its port, so that a client sees it come back.
+    A server that is started again after `stop` keeps its port, so that a client sees it come back. `tamper` may be set
+    to what changes a response, of this decoded URL path, on its way out, as a server in trouble would.
     """
+
+    tamper: Callable[[str, Response], Response] | None = None
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -166,7 +169,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path, errors="surrogateescape")
-        response = self.server.site.answer(path)
+        site = self.server.site
+        response = site.answer(path)
+        if site.tamper:
+            response = site.tamper(path, response)
         if isinstance(response.body, bytes):
             self._send_head(response, len(response.body))
             self.wfile.write(response.body)

@@ -12,7 +12,7 @@ from typing import Any
 
 from demo.airflow_services import PROJECT
 from demo.object_store import ObjectStore, object_store
-from demo.processes import DemoError
+from demo.processes import DemoError, Start, running
 from demo.ssh_worker import SSHWorker, end_jobs, ssh_worker
 from demo.static_server import StaticServer
 from demo.upstream import UpstreamServer, UpstreamSummary, build_upstream
@@ -51,7 +51,7 @@ class World:
 
 
 @contextmanager
-def world(root: Path, *, real_packages: bool = True, workers: int = 1) -> Iterator[World]:
+def world(root: Path, *, real_packages: bool = True, workers: int = 1, start: Start = running) -> Iterator[World]:
     """Start a world below `root` with an empty mirror; what an earlier one left there is removed, but for caches.
 
     Each of its workers is an Airflow connection: ``pypi_worker``, ``pypi_worker_2`` ...
@@ -82,7 +82,7 @@ def world(root: Path, *, real_packages: bool = True, workers: int = 1) -> Iterat
         mirror = stack.enter_context(StaticServer(web))
         homes = [root / name.removeprefix("pypi_") for name in worker_names(workers)]
         machines = tuple(stack.enter_context(ssh_worker(home)) for home in homes)
-        store = stack.enter_context(object_store(root / "store", root / "logs"))
+        store = stack.enter_context(object_store(root / "store", root / "logs", start))
         (root / "cdn").symlink_to(root / "store" / store.bucket)
         yield World(root, upstream, summary, mirror, machines, store, _env(root, upstream, mirror, machines, store))
 

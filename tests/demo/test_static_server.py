@@ -1,6 +1,7 @@
 """The static server: what it serves, and what it must not."""
 
 import http.client
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,10 @@ def test_a_stopped_server_cuts_open_connections_and_comes_back_on_its_port(root:
     assert server.port == port
     assert get(server, "/json/six")[0] == 200
     server.stop()
+
+
+def test_a_response_can_be_tampered_with(root: Path) -> None:
+    with StaticServer(root) as server:
+        server.tamper = lambda path, response: replace(response, body=b"other") if path == "/json/six" else response
+        assert get(server, "/json/six")[2] == b"other"
+        assert get(server, "/pypi/six/json")[2] == b"{}"
