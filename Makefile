@@ -10,7 +10,7 @@ export PYTHON
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 
-.PHONY: help demo serve test test-faults backfill-check lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
+.PHONY: help demo serve test test-faults soak backfill-check lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ backfill-check: $(CONTROL) $(WORKER) ## Scan the twelve months of a year as a ba
 
 test-faults: $(CONTROL) $(WORKER) ## Inject every fault into a scan of the small world (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest tests/faults/every_fault.py $(ARGS)
+
+soak: $(CONTROL) $(WORKER) ## Keep the small world busy while things are killed at random (MINUTES=30)
+	@MINUTES='$(or $(MINUTES),30)' .venv/bin/python -m pytest -s tests/faults/soak.py $(ARGS)
 
 lint: $(CONTROL) $(WORKER) ## Style, types, and that generated files are current
 	@.venv/bin/ruff check .

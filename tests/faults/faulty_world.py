@@ -95,6 +95,20 @@ class FaultyWorld:
                     raise
                 time.sleep(0.5)
 
+    def sync(self, beside: "Run") -> str:
+        """Sync the mirror beside a run; returns the state in which it ended."""
+        run_id = self.airflow.trigger("pypi_sync")
+
+        def state() -> str:
+            return str(self.airflow.request("GET", f"/dags/pypi_sync/dagRuns/{run_id}")["state"])
+
+        deadline = time.monotonic() + _RUN_SECONDS
+        while (ended := state()) not in _ENDED:
+            if time.monotonic() > deadline:
+                raise NotInTimeError("a sync did not end")
+            time.sleep(0.5)
+        return ended
+
     def recover(self) -> None:
         """Take back every fault that still goes on, as after one that did not pass."""
         for proxy in (self.network, self.store, self.mirror):

@@ -138,6 +138,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process has to itself or shares, in bytes; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 def descends_from(pid: int, ancestor: int) -> bool:
     """Whether `ancestor` is the process itself, its parent, or one of theirs."""
     while pid > 1 and pid != ancestor:
