@@ -107,7 +107,7 @@ def _label(task: dict[str, Any]) -> str:
 
 
 def _scanned_packages(scans: Path) -> int:
-    shards = (shard for scan_dir in scans.iterdir() for shard in read_progress(scan_dir).values())
+    shards = (shard for scan_dir in scans.glob("*") for shard in read_progress(scan_dir).values())
     return sum(shard.done for shard in shards if shard.step == "scan")
 
 
