@@ -6,7 +6,8 @@ starts `dataset_regeneration`; when nothing changed, the task `announce` is skip
 told again by the next sync until `acknowledge` has noted that they were announced.
 
 A project that upstream no longer lists changed too: `gone.json` of the state directory names it, and what the mirror
-has of it stays for scans of the past.
+has of it stays for scans of the past. So does what it has of a project that upstream has quarantined, which is not
+synced; `project-status.json` names those, and what is archived or deprecated.
 
 A package that cannot be synced holds up nothing: what may pass is tried again at once, the rest is put aside, in
 `sync-report.json` of the state directory with the reason, since when and how often it was tried. The result counts it,

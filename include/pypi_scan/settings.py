@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         return self.state_dir / "gone.json"
 
     @property
+    def project_status_file(self) -> Path:
+        """Where syncs note which projects are archived, deprecated or quarantined upstream."""
+        return self.state_dir / "project-status.json"
+
+    @property
     def sync_report(self) -> Path:
         """Where syncs note what the mirror lacks of upstream."""
         return self.state_dir / "sync-report.json"

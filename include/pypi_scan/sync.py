@@ -15,6 +15,7 @@ from pypi_scan.filesystem_time import filesystem_time_ns
 from pypi_scan.gone import GoneError, read_gone, still_or_newly_gone, write_gone
 from pypi_scan.mirror import Mirror
 from pypi_scan.mirror_state import set_aside_damaged
+from pypi_scan.project_status import ProjectStatusError
 from pypi_scan.settings import Settings
 from pypi_scan.sync_errors import SyncError
 from pypi_scan.sync_lock import sync_lock
@@ -68,11 +69,11 @@ def sync_mirror(settings: Settings) -> SyncResult:
         set_aside_damaged(settings.mirror_root)
         try:
             read_gone(settings.gone_file)
-        except GoneError as error:
+            work = SyncWork(mirror, config_file, settings.sync_report, settings.project_status_file, lock, guard)
+        except (GoneError, ProjectStatusError) as error:
             raise SyncError(str(error)) from error
         previous_serial = mirror.serial()
         since = _change_mark(settings)
-        work = SyncWork(mirror, config_file, settings.sync_report, lock, guard)
         if work.todo.exists():
             work.through(read_todo(work.todo))
             log.info("an interrupted sync was finished; asking upstream what has changed since")
@@ -81,7 +82,8 @@ def sync_mirror(settings: Settings) -> SyncResult:
         ended = filesystem_time_ns(settings.mirror_root / ".sync-time")
         written = set(changed_packages(mirror, since))
         changed = written - _told_before(work, since)
-        changed |= _update_gone(settings, mirror, there | written, since, ended)
+        changed |= _update_gone(settings, work, there | written, since, ended)
+        changed |= work.statuses.changed_since(since).intersection(mirror.package_names())
         changed_list = settings.state_dir / "changes" / f"{serial}.txt"
         if changed:
             atomic_write_text(changed_list, "".join(f"{name}\n" for name in sorted(changed)))
@@ -145,10 +147,15 @@ def _told_before(work: SyncWork, since_ns: int) -> set[str]:
     return {name for name, each in work.report.put_aside.items() if each.since_ns < since_ns}
 
 
-def _update_gone(settings: Settings, mirror: Mirror, there: set[str], since_ns: int, now_ns: int) -> set[str]:
-    """Note which projects are gone upstream; return those that went since `since_ns`, or that are there again."""
+def _update_gone(settings: Settings, work: SyncWork, there: set[str], since_ns: int, now_ns: int) -> set[str]:
+    """Note which projects are gone upstream; return those that went since `since_ns`, or that are there again.
+
+    A quarantined project may be gone too: those that just went are asked for their status, as are those that were
+    quarantined, or not told of, before.
+    """
     before = read_gone(settings.gone_file)
-    gone = still_or_newly_gone(before, mirror.package_names(), there, now_ns)
+    gone = still_or_newly_gone(before, work.mirror.package_names(), there, now_ns)
+    work.ask_status((gone.keys() - before.keys()) | work.statuses.quarantined() | {*work.statuses.ask_again})
     if gone != before:
         write_gone(settings.gone_file, gone)
         log.info("%d projects of the mirror are gone upstream, before there were %d", len(gone), len(before))

@@ -6,7 +6,7 @@ removes its ``todo`` and sets the mirror's serial; else ``todo`` holds what was 
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,12 @@ from pypi_scan.disk_guard import DiskGuard
 from pypi_scan.filesystem_time import filesystem_time_ns
 from pypi_scan.mirror import Mirror, MirrorError
 from pypi_scan.names import HostileInputError, mirror_path
+from pypi_scan.project_status import ProjectStatuses, read_statuses, write_statuses
 from pypi_scan.sync_errors import SyncError
 from pypi_scan.sync_lock import SyncLock
 from pypi_scan.sync_report import SyncReport, read_report, write_report
 from pypi_scan.todo_list import Todo, read_todo, write_todo
+from pypi_scan.upstream import ask
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +40,16 @@ class SyncWork:
     mirror: Mirror
     config_file: Path
     report_file: Path
+    status_file: Path
     lock: SyncLock
     guard: DiskGuard
     before: SyncReport = field(init=False)
     report: SyncReport = field(init=False)
+    statuses: ProjectStatuses = field(init=False)
 
     def __post_init__(self) -> None:
         self.before = self.report = read_report(self.report_file)
+        self.statuses = read_statuses(self.status_file)
 
     @property
     def todo(self) -> Path:
@@ -59,11 +64,11 @@ class SyncWork:
     def through(self, work: Todo) -> None:
         """Sync these packages, so that the mirror has the serial of the list; put aside those that fail.
 
-        What may pass is tried again. Raises SyncError, and leaves in ``todo`` what is left, if bandersnatch died, if
-        the reason is not the packages', or if most of many failed.
+        Quarantined ones are put aside as they are, what may pass is tried again. Raises SyncError, and leaves in
+        ``todo`` what is left, if bandersnatch died, if the reason is not the packages', or if most of many failed.
         """
+        left = work = self._without_quarantined(work)
         spelled = work.canonical()
-        left = work
         write_todo(self.todo, left)
         for pause in (*RETRY_SECONDS, None):
             told = self._run()
@@ -86,6 +91,18 @@ class SyncWork:
         if not self._complete(work):
             raise SyncError(f"bandersnatch did not set the serial {work.serial}: {told.last_words()}")
 
+    def ask_status(self, names: Collection[str]) -> None:
+        """Ask upstream for the status of the projects with these canonical names, and note it; raises SyncError."""
+        if not names:
+            return
+        said, _ = ask("upstream_status", self.config_file, sorted(names), pass_fds=[self.lock.file.fileno()])
+        if said["not_told"]:
+            log.warning("upstream did not tell the status of %d projects; it is asked again", len(said["not_told"]))
+        statuses = self.statuses.told(names, said["statuses"], said["not_told"], self._now_ns())
+        if statuses != self.statuses:
+            self.statuses = statuses
+            write_statuses(self.status_file, statuses)
+
     def refuse(self, told: BandersnatchLog) -> None:
         """Note what was refused as hostile."""
         if told.refused:
@@ -98,6 +115,17 @@ class SyncWork:
         if report != self.report:
             self.report = report
             write_report(self.report_file, report)
+
+    def _without_quarantined(self, work: Todo) -> Todo:
+        spelled = work.canonical()
+        self.ask_status(spelled.keys())
+        held = spelled.keys() & self.statuses.quarantined()
+        reasons = {name: self.statuses.projects[name].reason for name in held}
+        self._note({name: Failure(Kind.QUARANTINED, reasons[name]) for name in held}, spelled, work, done=set())
+        return work.only(spelled.keys() - held)
+
+    def _now_ns(self) -> int:
+        return filesystem_time_ns(self.mirror.root / ".sync-time")
 
     def _run(self) -> BandersnatchLog:
         self.check()
@@ -140,8 +168,7 @@ class SyncWork:
         if len(failures) > _LOGGED:
             log.warning("and %d more", len(failures) - _LOGGED)
         if failures or done & self.report.put_aside.keys():
-            now_ns = filesystem_time_ns(self.mirror.root / ".sync-time")
-            noted = self.before.with_failures(failures, spelled, work.packages, _now(), now_ns)
+            noted = self.before.with_failures(failures, spelled, work.packages, _now(), self._now_ns())
             put_aside = self.report.put_aside | {name: noted.put_aside[name] for name in failures}
             self.keep(SyncReport(put_aside, self.report.refused).without(done))
 

@@ -5,7 +5,7 @@ change. bandersnatch takes up a list that it finds, without looking at upstream 
 package that it has synced; once it has synced all, it removes the list and the mirror has the serial.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Todo:
         """Return canonical name -> name as upstream spells it."""
         return {canonical_name(name): name for name in self.packages}
 
-    def only(self, names: set[str]) -> "Todo":
+    def only(self, names: Collection[str]) -> "Todo":
         """Return the list of those of the packages that have one of these canonical names."""
         return Todo(
             self.serial, {name: serial for name, serial in self.packages.items() if canonical_name(name) in names}

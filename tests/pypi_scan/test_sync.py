@@ -1,6 +1,7 @@
 """Syncs by the real bandersnatch from the demo's upstream, in good and in bad weather."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -14,16 +15,18 @@ from pathlib import Path
 import pytest
 
 from demo.static_server import Response
-from demo.upstream import UpstreamServer, publish_release, remove_project
+from demo.upstream import UpstreamServer, publish_release, remove_project, set_status, yank_release
 from demo.upstream.server import damaged, garbled
 from demo.upstream.tree import Tree, new_document
 from pypi_scan import bandersnatch_config as config_module
 from pypi_scan import bandersnatch_run, sync_work
 from pypi_scan.bandersnatch_config import bandersnatch_config
 from pypi_scan.bandersnatch_log import Kind
+from pypi_scan.choose import choose
 from pypi_scan.gone import read_gone
 from pypi_scan.mirror import Mirror
 from pypi_scan.names import mirror_path
+from pypi_scan.project_status import read_statuses
 from pypi_scan.settings import Settings
 from pypi_scan.sync import SyncResult, acknowledge_changes, sync_mirror
 from pypi_scan.sync_errors import SyncError, SyncRunningError
@@ -359,6 +362,60 @@ def test_a_disk_that_fills_ends_the_run_and_what_is_left_is_taken_up_later(
     monkeypatch.setattr(os, "statvfs", statvfs)
     result = world.sync()
     assert (result.serial, changed_names(result)) == (last, ["demo-cache", "demo-units"])
+
+
+def test_a_quarantined_project_is_told_and_keeps_what_the_mirror_has_of_it(world: World) -> None:
+    before = world.mirror.document("demo-table")
+    upstream_document = Tree(world.tree / "web").read_document("demo-table")
+    set_status(world.tree, "demo-units", "archived", "use another")
+    serial = set_status(world.tree, "demo-table", "quarantined", "malware\n")
+    result = sync_mirror(world.settings)
+    assert (result.serial, result.put_aside) == (serial, {"quarantined": 1})
+    assert changed_names(result) == changed_names(world.sync()) == ["demo-table", "demo-units"]
+    statuses = read_statuses(world.settings.project_status_file)
+    assert statuses.quarantined() == {"demo-table"}
+    told = {name: (each.status, each.reason) for name, each in statuses.projects.items()}
+    assert told == {"demo-table": ("quarantined", "malware "), "demo-units": ("archived", "use another")}
+    assert world.mirror.document("demo-table") == before
+    assert world.sync().changed == 0
+
+    Tree(world.tree / "web").write_document("demo-table", upstream_document)
+    set_status(world.tree, "demo-table", "active")
+    result = world.sync()
+    assert (changed_names(result), result.put_aside) == (["demo-table"], {})
+    assert read_statuses(world.settings.project_status_file).quarantined() == set()
+
+
+def test_a_project_that_upstream_no_longer_lists_since_it_is_quarantined_is_told_so(world: World) -> None:
+    set_status(world.tree, "demo-table", "quarantined")
+    remove_project(world.tree, "demo-table")
+    assert changed_names(world.sync()) == ["demo-table"]
+    assert read_gone(world.settings.gone_file).keys() == {"demo-table"}
+    assert read_statuses(world.settings.project_status_file).quarantined() == {"demo-table"}
+
+
+def test_a_status_that_upstream_did_not_tell_is_asked_for_again(world: World) -> None:
+    world.publish("demo-units")
+    world.server.faults["/simple/demo-units/"] = HTTPStatus.BAD_GATEWAY
+    Tree(world.tree / "web").write_status("demo-units", "archived", "")
+    assert changed_names(world.sync()) == ["demo-units"]
+    world.server.faults.clear()
+    assert changed_names(world.sync()) == ["demo-units"]
+    assert read_statuses(world.settings.project_status_file).changed_since(0) == {"demo-units"}
+
+
+def test_a_scan_takes_the_release_before_one_that_was_yanked(world: World) -> None:
+    def chosen() -> str:
+        (line,) = choose(world.mirror, ["demo-units"], datetime.now(UTC)).releases
+        return str(json.loads(line)["version"])
+
+    before = chosen()
+    world.publish("demo-units")
+    world.sync()
+    assert chosen() == "99.0"
+    yank_release(world.tree, "demo-units", "99.0")
+    assert changed_names(world.sync()) == ["demo-units"]
+    assert chosen() == before
 
 
 def test_a_project_name_that_is_a_path_is_refused(world: World, tmp_path: Path) -> None:

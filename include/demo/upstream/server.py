@@ -9,13 +9,15 @@ from demo.static_server import Response, StaticServer, not_found
 from demo.upstream.tree import ORIGIN
 
 _DOCUMENT = re.compile(r"/pypi/[^/]+/json")
+_PAGE = re.compile(r"/simple/([^/]+)/")
 
 
 class UpstreamServer(StaticServer):
     """Serves the tree that `build_upstream` made at `destination`, on a free port of 127.0.0.1.
 
     It answers what bandersnatch asks for: ``/simple`` (PEP 691), ``/pypi/<name>/json`` with the header
-    ``X-PyPI-Last-Serial``, and the files below ``/packages``. While it runs, entries of `faults` (URL path -> status)
+    ``X-PyPI-Last-Serial``, and the files below ``/packages``; and, of projects that have a status (PEP 792), the page
+    ``/simple/<name>/``. While it runs, entries of `faults` (URL path -> status)
     make those paths fail, as an upstream in trouble would: ``server.faults["/simple"] = HTTPStatus.BAD_GATEWAY``. A
     whole response (`damaged`, for one) takes the place of the right one.
     """
@@ -32,6 +34,8 @@ class UpstreamServer(StaticServer):
             return super().answer("/simple/index.v1_json")
         if _DOCUMENT.fullmatch(path):
             return self._document(path)
+        if page := _PAGE.fullmatch(path):
+            return super().answer(f"/simple/{page[1]}/index.v1_json")
         if path.startswith("/packages/"):
             return super().answer(path)
         return not_found(path)
