@@ -49,7 +49,7 @@ def run_bandersnatch(
                 last_report = time.monotonic()
                 log.info("syncing: %d of %d packages, %d failed", told.fetched, told.to_sync, len(told.packages))
         exit_code = process.wait()
-    _remove_unfinished(web, {*told.files, *(told.begun if exit_code else ())})
+    remove_unfinished(web, {*told.files, *(told.begun if exit_code else ())})
     if watch.stopped:
         raise watch.stopped
     if exit_code:
@@ -92,8 +92,8 @@ class _Watch:
                 return
 
 
-def _remove_unfinished(web: Path, paths: Iterable[str]) -> None:
-    """Remove what a download wrote beside the path of its file, under a name of its own, before it failed."""
+def remove_unfinished(web: Path, paths: Iterable[str]) -> None:
+    """Remove what downloads of files below `web` wrote beside them, under other names, before they failed."""
     for path in paths:
         file = web / path
         for unfinished in file.parent.glob(f".{glob.escape(file.name)}.*"):
