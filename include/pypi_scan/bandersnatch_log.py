@@ -50,7 +50,7 @@ class Kind(StrEnum):
     @property
     def of_the_whole(self) -> bool:
         """Whether it is no matter of one package: the next one would fail as well."""
-        return self in (Kind.UNREACHABLE, Kind.DISK_FULL, Kind.NOT_WRITABLE)
+        return self in (Kind.DISK_FULL, Kind.NOT_WRITABLE)
 
 
 class Failure(NamedTuple):

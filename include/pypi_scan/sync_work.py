@@ -188,13 +188,11 @@ def _raise_if_of_the_whole(failures: Mapping[str, Failure], packages: int) -> No
     """Raise SyncError if this is not a matter of single packages."""
     failed = {name: failure for name, failure in failures.items() if failure.kind is not Kind.NOT_FOUND}
     for name, failure in failed.items():
-        if failure.kind in (Kind.DISK_FULL, Kind.NOT_WRITABLE):
+        if failure.kind.of_the_whole:
             what = "the mirror's disk is full" if failure.kind is Kind.DISK_FULL else "the mirror cannot be written"
             raise SyncError(
                 f"{what}: {failure.reason} (at {name}). Put that right; the next sync takes up what is left."
             )
-        if failure.kind is Kind.UNREACHABLE:
-            raise SyncError(f"upstream cannot be reached: {failure.reason}. The next sync takes up what is left.")
     if len(failed) >= _MANY and 2 * len(failed) > packages:
         name, failure = next(iter(failed.items()))
         raise SyncError(

@@ -17,6 +17,7 @@ from demo.upstream import UpstreamServer
 from demo.upstream.recipes import Distribution, Release
 from demo.upstream.tree import FIRST_SERIAL, Tree, new_document
 from pypi_scan import batches, sync_work
+from pypi_scan.bandersnatch_log import Kind
 from pypi_scan.batches import Batches
 from pypi_scan.mirror import Mirror
 from pypi_scan.settings import Settings
@@ -219,15 +220,17 @@ def test_an_upstream_in_trouble_is_not_asked_for_everything(
     assert sorted(upstream.asked[20:]) == names[10:]
 
 
-def test_a_host_that_is_not_reached_is_no_matter_of_its_packages(upstream: Upstream) -> None:
-    (name,) = upstream.generate(1)
+def test_a_file_on_a_host_that_is_not_reached_holds_up_nothing(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_work, "RETRY_SECONDS", ())
+    name, other = upstream.generate(2)
     document = upstream.tree.read_document(name)
     document["urls"][0]["url"] = document["releases"]["30000001"][0]["url"] = "http://127.0.0.1:1/packages/a/b.tar.gz"
     upstream.tree.write_document(name, document)
-    with pytest.raises(SyncError, match=r"upstream cannot be reached: .*127\.0\.0\.1:1 "):
-        upstream.sync()
-    assert upstream.mirror.serial() == 0
-    assert upstream.report() == SyncReport()
+    assert upstream.sync() == upstream.tree.last_serial()
+    assert {name: each.kind for name, each in upstream.report().put_aside.items()} == {name: Kind.UNREACHABLE}
+    assert (upstream.mirror.web / "simple" / other).exists()
 
 
 def test_an_upstream_that_is_down_at_the_start_leaves_nothing_begun(
