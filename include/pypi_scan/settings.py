@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         default=None, description="ini file with bandersnatch sections to add, e.g. an allowlist of packages"
     )
 
+    min_free_gb: float = Field(
+        default=2.0, ge=0, description="GB (10^9 bytes) that stay free on the mirror's disk: a sync ends before"
+    )
+
     download_stats_file: Path | None = Field(
         default=None,
         description='JSON lines {"package_name", "downloads"} or a top-pypi-packages document; the source `file`',
@@ -101,6 +105,16 @@ class Settings(BaseSettings):
     def gone_file(self) -> Path:
         """Where syncs note which projects of the mirror upstream no longer has."""
         return self.state_dir / "gone.json"
+
+    @property
+    def project_status_file(self) -> Path:
+        """Where syncs note which projects are archived, deprecated or quarantined upstream."""
+        return self.state_dir / "project-status.json"
+
+    @property
+    def sync_report(self) -> Path:
+        """Where syncs note what the mirror lacks of upstream."""
+        return self.state_dir / "sync-report.json"
 
     @property
     def stats_sources(self) -> tuple[StatsSource, ...]:

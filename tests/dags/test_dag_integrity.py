@@ -11,7 +11,13 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 
 # Every file in dags/ and the number of DAGs in it.
-DAG_FILES = {"download_stats.py": 1, "pypi_sync.py": 1, "dataset_regeneration.py": 1, "global_scan.py": 1}
+DAG_FILES = {
+    "download_stats.py": 1,
+    "pypi_sync.py": 1,
+    "mirror_verify.py": 1,
+    "dataset_regeneration.py": 1,
+    "global_scan.py": 1,
+}
 
 READ_DAGS = """
 import json, os, sys
@@ -120,6 +126,7 @@ def test_schedules(bag):
     assert timetables == {
         "download_stats": "CronTriggerTimetable",
         "pypi_sync": "CronTriggerTimetable",
+        "mirror_verify": "CronTriggerTimetable",
         "dataset_regeneration": "AssetTriggeredTimetable",
         "global_scan": "ScanTimetable",
     }

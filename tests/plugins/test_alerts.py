@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -78,12 +78,11 @@ def test_an_alert_without_a_webhook_or_with_a_dead_one(settings: Settings, monke
 
 
 def test_a_late_sync_is_told_only_while_the_mirror_is_old(settings: Settings) -> None:
-    ended = settings.mirror_root / ".sync-ended"
-    ended.touch()
+    ended, now = settings.state_dir / "last-sync", time.time()
+    ended.write_text(f"{now}\n")
     asyncio.run(alerts.sync_late(LATE))  # a run that failed, and another one that succeeded since
     assert told(settings) == []
-    four_hours_ago = ended.stat().st_mtime - 4 * 3600
-    os.utime(ended, (four_hours_ago, four_hours_ago))
+    ended.write_text(f"{now - 4 * 3600}\n")
     asyncio.run(alerts.sync_late(LATE))
     assert told(settings) == [("sync_late", "scheduled__1", "the last sync that succeeded was 4.0 hours ago")]
     ended.unlink()
