@@ -55,6 +55,8 @@ class PackageDocument(msgspec.Struct, frozen=True):
     last_serial: int = 0
 
 
+_MAX_DOCUMENT_BYTES = 512 * 1024 * 1024  # the largest on PyPI have some 50 MB
+
 _decoder = msgspec.json.Decoder(PackageDocument)
 
 
@@ -127,6 +129,8 @@ class Mirror:
         """Read what `decoder` takes of a package's JSON document; raises MirrorError if it is not readable."""
         try:
             with self.json_path(name).open("rb", buffering=0) as file:
+                if (size := os.fstat(file.fileno()).st_size) > _MAX_DOCUMENT_BYTES:
+                    raise MirrorError(f"the mirror's JSON of {name} has {size} bytes, and none has so many")
                 return decoder.decode(file.read())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error

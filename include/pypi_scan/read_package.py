@@ -18,6 +18,7 @@ import zstandard
 from pypi_scan.dataset_index import INDEX, DatasetIndex
 from pypi_scan.frames import MAX_WINDOW_BYTES
 from pypi_scan.names import HostileInputError, canonical_name
+from pypi_scan.results import MAX_RECORD_BYTES
 
 _TIMEOUT = 60.0  # seconds a connection may be silent
 
@@ -56,11 +57,12 @@ class Dataset:
         frame = self._read(self._index.dataset, offset, length)
         try:
             reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(frame)
-            for line in io.TextIOWrapper(reader, encoding="utf-8", newline="\n"):
+            lines = io.BufferedReader(reader)
+            while line := lines.readline(MAX_RECORD_BYTES):
                 record: dict[str, Any] = json.loads(line)
                 if record["pypi"]["name"] == name:
                     return record
-        except (zstandard.ZstdError, ValueError, LookupError, TypeError) as error:
+        except (zstandard.ZstdError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise ReadError(f"{self._location}/{self._index.dataset} is damaged at byte {offset}: {error}") from error
         raise ReadError(f"{self._location}/{INDEX} is wrong: the record of {name} is not at byte {offset}")
 
@@ -103,7 +105,7 @@ def main() -> None:
         record = Dataset(arguments.location).record(arguments.package)
     except ReadError as error:
         sys.exit(f"read_package: {error}")
-    json.dump(record, sys.stdout, ensure_ascii=False, separators=(",", ":"))
+    json.dump(record, sys.stdout, separators=(",", ":"))  # in ASCII: a terminal would obey some of the characters
     sys.stdout.write("\n")
 
 

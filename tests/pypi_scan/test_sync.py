@@ -313,7 +313,7 @@ def test_a_release_file_that_would_lie_outside_the_mirror_is_refused(world: Worl
     result = world.sync()
     assert (result.serial, result.changed, result.refused) == (serial, 1, 1)
     assert (
-        "refused: demo-units: path with an unusable component"
+        "refused: 'demo-units': path with an unusable component"
         in (world.settings.state_dir / "left-out.txt").read_text()
     )
     served.unlink()
