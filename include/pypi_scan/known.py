@@ -15,6 +15,7 @@ import msgspec
 
 from pypi_scan.files import atomic_write
 from pypi_scan.frames import cut_into_frames
+from pypi_scan.names import printable
 from pypi_scan.package_detections import PackageDetection, Parts, join
 from pypi_scan.record import Detection
 from pypi_scan.record_store import RecordKeys, RecordStore
@@ -106,7 +107,7 @@ def _read_descriptions(path: Path, known: list[ShardPackage]) -> Iterator[tuple[
                 for raw in description.detections or ():
                     _detection_decoder.decode(raw)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise ResultsError(f"{path.name}: not what is asked: {error}: {line[:200]!r}") from None
+                raise ResultsError(f"{path.name}: not what is asked: {printable(error)}: {line[:200]!r}") from None
             if description.name != package.name:
                 raise ResultsError(f"{path.name}: {description.name!r:.80} in place of {package.name!r}")
             if (description.detections is None) != (description.reason is not None):

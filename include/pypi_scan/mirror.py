@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pypi_scan.names import is_canonical
+from pypi_scan.names import is_canonical, printable
 
 
 class MirrorError(Exception):
@@ -133,7 +133,7 @@ class Mirror:
                     raise MirrorError(f"the mirror's JSON of {name} has {size} bytes, and none has so many")
                 return decoder.decode(file.read())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error
+            raise MirrorError(f"the mirror's JSON of {name} cannot be read: {printable(error)}") from error
 
     def documents(self) -> Iterator[tuple[str, PackageDocument | MirrorError]]:
         """Yield (name, document) for every package, sorted by name; an unreadable document comes as its error."""

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from pypi_scan.names import printable
+
 SCHEMA = "record.schema.json"
 
 # Without a look behind it, Python's ``$`` lets a line end through.
@@ -110,7 +112,7 @@ def decode_record(line: str) -> Record:
         _metadata_decoder.decode(record.metadata)
         _whole_decoder.decode(line)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise NotARecordError(str(error)) from error
+        raise NotARecordError(printable(error)) from error
     return record
 
 

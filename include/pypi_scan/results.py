@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pypi_scan.frames import FrameError, decompressed
+from pypi_scan.names import printable
 from pypi_scan.record import NotARecordError, Record, RecordOrigin, Sha256, decode_record
 from pypi_scan.redaction_check import quoted_secret
 from pypi_scan.shard import MAX_BLOCK, ShardPackage
@@ -139,7 +140,7 @@ def read_statuses(directory: Path) -> Iterator[PackageStatus]:
         try:
             status = _status_decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ResultsError(f"{path.name}: not a status line: {error}: {line[:200]!r}") from None
+            raise ResultsError(f"{path.name}: not a status line: {printable(error)}: {line[:200]!r}") from None
         if status.name <= previous:
             raise ResultsError(f"{path.name}: {status.name!r:.80} comes twice or out of order")
         previous = status.name
@@ -166,7 +167,7 @@ def read_scanner(directory: Path) -> Scanner:
     try:
         return msgspec.json.decode(content, type=Scanner)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ResultsError(f"scanner.json: {error}") from None
+        raise ResultsError(f"scanner.json: {printable(error)}") from None
 
 
 def difference(one: Scanner, other: Scanner) -> str:
@@ -286,7 +287,7 @@ def _are_of[File: Hashable](files: Sequence[File], possible: Sequence[File]) -> 
 
 
 def _not_a_record(file: str, line: bytes, error: Exception) -> ResultsError:
-    return ResultsError(f"{file}: not a record: {error}: {line[:200]!r}")
+    return ResultsError(f"{file}: not a record: {printable(error)}: {line[:200]!r}")
 
 
 def read_frames(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:

@@ -187,6 +187,7 @@ def detection_of_b(**changes: object) -> Callable[[Any], object]:
         (lambda made: made.known.append(made.known[1]), "known.jsonl: more lines than known packages"),
         (of_b(name="c"), "known.jsonl: 'c' in place of 'b'"),
         (of_b(extra=1), "known.jsonl: not what is asked: Object contains unknown field"),
+        (of_b(**{"\n\x1b[2J": 1}), r"known.jsonl: not what is asked: Object contains unknown field `\n\x1b[2J`"),
         (of_b(detections="none"), "known.jsonl: not what is asked: Expected `array | null`"),
         (of_b(detections=None), "known.jsonl: 'b' has either detections or a reason"),
         (of_b(reason="because"), "known.jsonl: 'b' has either detections or a reason"),

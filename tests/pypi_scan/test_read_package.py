@@ -65,11 +65,18 @@ def test_from_a_server_the_command_prints_the_record(dataset: Path, cdn: Cdn, st
     assert "has no record of p3; packages.jsonl.zst there says" in failed.stderr
 
 
+def change_index(directory: Path, **changes: object) -> None:
+    (directory / INDEX).write_text(json.dumps(json.loads((directory / INDEX).read_bytes()) | changes))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda path: (path / INDEX).unlink(), "cannot be read"),
         (lambda path: (path / INDEX).write_text("[]"), "is not the index of a dataset"),
+        (lambda path: (path / INDEX).write_bytes(b'{"dataset": "\xff"}'), "is not the index of a dataset"),
+        (lambda path: change_index(path, dataset="../../etc/passwd"), "is the index of '../../etc/passwd', not of"),
+        (lambda path: change_index(path, frames=[[0, 2**52]], packages={"p5": 0}), "is wrong: a frame of 45035996"),
         (lambda path: (path / "dataset.zst").write_bytes(b"x" * (path / "dataset.zst").stat().st_size), "damaged"),
         (lambda path: (path / "dataset.zst").write_bytes(b""), "gave 0 bytes"),
     ],

@@ -407,13 +407,18 @@ def test_a_link_is_not_followed(scan: Any, honest: Any, name: str) -> None:
         honest.accept_written()
 
 
-@pytest.mark.parametrize("line", [b"\xff\n", b"{}\n", b"\n", b"[" * 10_000 + b"\n", b"x" * (5 * 2**20)], ids=range(5))
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\n", b"{}\n", b"\n", b"[" * 10_000 + b"\n", b"x" * (5 * 2**20), b'{"\\n\\u001b[2J": 1}\n'],
+    ids=range(6),
+)
 def test_a_line_that_is_no_status(scan: Any, honest: Any, line: bytes) -> None:
     path = honest.write() / "status.jsonl"
     path.write_bytes(path.read_bytes() + line)
     with pytest.raises(ResultsError, match=r"status.jsonl: not a status line") as refused:
         check(scan)
     assert len(str(refused.value)) < 500
+    assert str(refused.value).isprintable()  # it is written into logs
 
 
 def test_statuses_are_read_in_pieces_without_loss(make_scan: Callable[..., Any]) -> None:
