@@ -166,7 +166,7 @@ def read_scanner(directory: Path) -> Scanner:
         content = file.read(_MAX_SCANNER_BYTES)
     try:
         return msgspec.json.decode(content, type=Scanner)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ResultsError(f"scanner.json: {printable(error)}") from None
 
 

@@ -13,7 +13,7 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["pypi_scan", "shard", "mirror_view"]):
+with atheris.instrument_imports(include=["pypi_scan", "shard"]):
     from demo.upstream import build_upstream
 
     from .mutation import mutate

@@ -149,6 +149,12 @@ def test_a_bad_manifest_is_an_error(changes: dict[str, Any], message: str) -> No
         parse_manifest(manifest(**({"scan_id": "2026-11-01"} | changes)))
 
 
+@pytest.mark.parametrize("content", [b'{"unknown": ' + b"[" * 10_000, b'{"scan_id": "\xff"}', b""], ids=range(3))
+def test_what_is_no_manifest_at_all_is_an_error_too(content: bytes) -> None:
+    with pytest.raises(ManifestError, match="not a manifest of a scan"):
+        parse_manifest(content)
+
+
 def test_index_lists_what_is_on_the_cdn(cdn: Cdn) -> None:
     assert load_index(cdn) == index_of()
     for scan_id in ("2026-10-01", "2026-11-01"):
