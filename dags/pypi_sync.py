@@ -21,6 +21,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+from alerts import SYNC_DEADLINE
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, PYPI_MIRROR, Tag
 from pypi_scan.settings import Settings
 from pypi_scan.sync import acknowledge_changes, sync_mirror
@@ -30,6 +31,7 @@ from pypi_scan.sync import acknowledge_changes, sync_mirror
     schedule=CronTriggerTimetable("17 * * * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
+    deadline=SYNC_DEADLINE,
     default_args=DEFAULT_ARGS,
     tags=[Tag.MIRROR],
     doc_md=__doc__,

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _LOG_LINE = re.compile(r"^\S+ \S+ (?P<level>[A-Z]+): (?P<message>.*?)(?: \(\w+\.py:\d+\))?$")
 _PROGRESS_SECONDS = 10.0
 _MAX_REASONS = 5
+_SYNC_ENDED = ".sync-ended"
 
 
 GUARDS = ("refuse_hostile_names", "refuse_hostile_files")
@@ -197,7 +198,7 @@ def sync_mirror(settings: Settings) -> SyncResult:
             outcome.not_found[:0], outcome.refused[:0] = finished.not_found, finished.refused
         serial = mirror.serial()
         _record_left_out(settings, serial, outcome)
-        ended = _filesystem_time_ns(settings.mirror_root / ".sync-ended")
+        ended = _filesystem_time_ns(settings.mirror_root / _SYNC_ENDED)
         changed = changed_packages(mirror, since)
         changed = sorted({*changed, *_update_gone(settings, mirror, lock, changed, since, ended)})
         changed_list = settings.state_dir / "changes" / f"{serial}.txt"
@@ -206,6 +207,14 @@ def sync_mirror(settings: Settings) -> SyncResult:
     log.info("mirror serial %d -> %d, %d packages changed", previous_serial, serial, len(changed))
     not_found, refused = not_found + len(outcome.not_found), refused + len(outcome.refused)
     return SyncResult(ended, previous_serial, serial, len(changed), changed_list, not_found, refused)
+
+
+def last_sync_time(settings: Settings) -> float:
+    """Return when the last sync that succeeded ended, in seconds since the epoch; 0 before the first."""
+    try:
+        return (settings.mirror_root / _SYNC_ENDED).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def acknowledge_changes(settings: Settings, ended_ns: int) -> None:

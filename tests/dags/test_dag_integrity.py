@@ -87,6 +87,7 @@ def test_every_dag_has_the_common_defaults_and_known_tags(bag):
     for dag_id, dag in bag["dags"].items():
         assert dag["default_args"] == [
             "execution_timeout",
+            "on_failure_callback",
             "owner",
             "retries",
             "retry_delay",
