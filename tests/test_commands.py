@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-# Where a shell is started on purpose, by the function it is in: the demo's sshd, and the job of a shard on a worker.
-SHELLS = {("demo/ssh_worker.py", "_run_command"), ("worker_jobs/job_operator.py", "_go_on")}
-# What hands a command to the shell of a remote machine: the function called, and which argument is the command.
-REMOTE = {"exec_command": 0, "_run_command": 1}
+# Where a shell is started on purpose, by the function it is in: the demo's sshd.
+SHELLS = {("demo/ssh_worker.py", "_run_command")}
+# What of a command for a worker need not be quoted where it is used, and why.
+SAFE = {"self.look": "of a trigger, made where that is", "self.end": "the same", "position": "a number, by JobStatus"}
 SHELL_FUNCTIONS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell", "subprocess_shell"}
 STARTERS = {"run", "Popen", "call", "check_call", "check_output"}
 
@@ -61,6 +61,8 @@ def starts_a_shell(tree: ast.AST) -> bool:
 
 def is_quoted(value: ast.expr, function: ast.AST) -> bool:
     """Whether a command is made by shlex, of text that is in the source, or of both."""
+    if ast.unparse(value) in SAFE:
+        return True
     match value:
         case ast.Constant():
             return True
@@ -68,12 +70,10 @@ def is_quoted(value: ast.expr, function: ast.AST) -> bool:
             return all(
                 is_quoted(part.value if isinstance(part, ast.FormattedValue) else part, function) for part in parts
             )
+        case ast.IfExp(body=one, orelse=other):
+            return is_quoted(one, function) and is_quoted(other, function)
         case ast.Call(func=ast.Attribute(value=ast.Name(id="shlex"), attr="join" | "quote")):
             return True
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=template), attr="format"), args=[], keywords=words):
-            return template.isupper() and all(is_quoted(word.value, function) for word in words)
-        case ast.Call(func=ast.Name(id="build_posix_kill_command")):
-            return True  # of the provider, which quotes; see its tests
         case ast.Name(id=name):
             made = [
                 node.value
@@ -84,20 +84,24 @@ def is_quoted(value: ast.expr, function: ast.AST) -> bool:
     return False
 
 
-def unquoted(tree: ast.Module) -> list[str]:
-    found = []
-    for name, function in functions(tree):
-        if not name:
-            continue
-        for node in ast.walk(function):
-            command = None
-            if isinstance(node, ast.Call) and called(node) in REMOTE and len(node.args) > REMOTE[called(node)]:
-                command = node.args[REMOTE[called(node)]]
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "self.command":
-                command = node.value
-            if command and not is_quoted(command, function):
-                found.append(ast.unparse(node))
-    return found
+def remote_commands(call: ast.Call) -> list[ast.expr]:
+    """Return what a call hands to the shell of a worker, or to a trigger that will."""
+    if called(call) == "exec_command" or ast.unparse(call.func) in ("connection.run", "connection.create_process"):
+        return call.args[:1]
+    if called(call) == "WorkerJobTrigger":
+        return [word.value for word in call.keywords if word.arg in ("look", "end")]
+    return []
+
+
+def remote(tree: ast.Module) -> list[tuple[str, bool]]:
+    """Return the calls of a module that hand a command to a worker, and whether it is quoted."""
+    return [
+        (ast.unparse(node), all(is_quoted(command, function) for command in commands))
+        for name, function in functions(tree)
+        if name
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and (commands := remote_commands(node))
+    ]
 
 
 def test_shells_are_started_where_they_are_listed_and_nowhere_else() -> None:
@@ -111,9 +115,11 @@ def test_shells_are_started_where_they_are_listed_and_nowhere_else() -> None:
 
 
 def test_every_remote_command_is_quoted() -> None:
-    remote = {path: unquoted(tree) for path, tree in sources() if not path.startswith("demo/")}
-    assert {path: found for path, found in remote.items() if found} == {}
-    assert "worker_jobs/worker.py" in remote
+    found = [(path, *call) for path, tree in sources() for call in remote(tree)]
+    assert {path for path, _, _ in found} == {
+        f"worker_jobs/{name}.py" for name in ("worker", "job_operator", "job_trigger")
+    }
+    assert [(path, call) for path, call, quoted in found if not quoted] == []
 
 
 @pytest.mark.parametrize(
@@ -140,10 +146,11 @@ def test_a_shell_would_be_found(source: str) -> None:
         "client.exec_command(' '.join(words))",
         "client.exec_command(name)",
         "line = 'ls ' + name; client.exec_command(line)",
-        "self._run_command(connection, ALIVE.format(name=name))",
-        "self.command = f'bash -c {shlex.quote(a)} {name}'",
+        "connection.run(f'{self.end} {name}')",
+        "WorkerJobTrigger(look=shlex.join(words), end=' '.join(words))",
     ],
 )
 def test_a_remote_command_that_is_not_quoted_would_be_found(source: str) -> None:
-    assert unquoted(ast.parse(f"def f():\n    {source}"))
-    assert not unquoted(ast.parse("def f():\n    line = shlex.join(words); client.exec_command(line)"))
+    assert [quoted for _, quoted in remote(ast.parse(f"def f():\n    {source}"))] == [False]
+    good = "def f():\n    line = shlex.join(words); client.exec_command(line)"
+    assert [quoted for _, quoted in remote(ast.parse(good))] == [True]

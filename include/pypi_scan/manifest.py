@@ -104,4 +104,4 @@ def as_of_instant(manifest: Manifest) -> datetime:
             raise ValueError("no UTC offset")
         return instant.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ManifestError(f"as_of is not a time with UTC offset: {manifest.as_of!r:.80} ({error})") from error
+        raise ManifestError(f"as_of is not a time with UTC offset: {manifest.as_of!r:.80} ({error!s:.80})") from error

@@ -79,7 +79,7 @@ def test_what_goes_on_shows_no_secret_to_other_users_and_none_to_the_worker(live
     command_lines, commands = seen
     assert any(b"airflow" in line for line in command_lines)
     assert any(b"scan_shard.py" in line for line in command_lines)
-    assert any("prefetch.py" in command for command in commands)
+    assert any("job.py" in command for command in commands)
     assert secrets_in(b"\n".join(command_lines), secrets) == set()
     assert secrets_in("\n".join(commands).encode(), secrets) == set()
 
