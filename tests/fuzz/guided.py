@@ -21,6 +21,7 @@ with atheris.instrument_imports(include=["pypi_scan", "shard"]):
     from .world import PROJECT, make_world
 
 _KEPT = PROJECT / ".fuzz"
+_IN_MEMORY = Path("/dev/shm")  # each input is a few files, and what accepts them waits until they are on the disk
 _LIMITS = ["-timeout=20", "-rss_limit_mb=2500", "-max_len=200000", "-verbosity=0", "-print_final_stats=1"]
 
 
@@ -44,7 +45,7 @@ def _mutate(data: bytes, max_size: int, seed: int) -> bytes:
 
 
 def _main(seconds: int, name: str | None = None) -> int:
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None) as temporary:
         root = Path(temporary)
         build_upstream(root / "upstream", root / "cache", real_packages=False)
         world = make_world(root / "upstream", root / "world")
