@@ -40,6 +40,6 @@ class RefuseHostileFiles(FilterReleaseFilePlugin):
         try:
             mirror_path(metadata["release_file"]["url"])
         except HostileInputError as error:
-            logger.warning("Refused: %s: %s", metadata["info"].get("name"), error)
+            logger.warning("Refused: %.120r: %s", metadata["info"].get("name"), error)
             return False
         return True

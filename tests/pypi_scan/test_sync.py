@@ -444,7 +444,7 @@ def test_a_release_file_that_would_lie_outside_the_mirror_is_refused(world: Worl
     served.write_bytes(b"x")
     result = world.sync()
     assert (result.serial, result.changed, result.refused) == (serial, 1, 1)
-    assert any(reason.startswith("demo-units: path with an unusable") for reason in world.report.refused)
+    assert any(reason.startswith("'demo-units': path with an unusable") for reason in world.report.refused)
     served.unlink()
     assert not list(tmp_path.rglob("outside*"))
     assert (world.mirror.web / mirror_path(good["url"])).exists()

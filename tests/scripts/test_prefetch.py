@@ -182,6 +182,7 @@ def test_a_former_release_that_the_mirror_does_not_hold_is_a_missing_file(
         "packages/../../outside.zip",
         "packages/a//b.zip",
         "packages/a\nb.zip",
+        "packages/a\N{RIGHT-TO-LEFT OVERRIDE}b.zip",
         "packages",
     ],
 )
