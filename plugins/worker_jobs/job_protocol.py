@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from pypi_scan.names import printable
 from pypi_scan.scan_progress import Count, Rate
 from worker_jobs.failures import (
     JobLostError,
@@ -94,10 +95,3 @@ def job_error(how: str, message: str, exit_code: int | None) -> WorkerError:
     """Return the exception for a job that did not end well."""
     code = "" if exit_code is None else f" (exit code {exit_code})"
     return _FAILURES.get(how, WorkerError)(printable(message) + code)
-
-
-def printable(text: str) -> str:
-    """Return text of a worker with what a terminal or a web page would act on written out."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1] for character in text
-    )

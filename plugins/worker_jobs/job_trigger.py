@@ -10,9 +10,10 @@ import asyncssh
 from airflow.providers.ssh.hooks.ssh import SSHHookAsync
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from pypi_scan.names import printable
 from pypi_scan.scan_progress import ShardProgress, write_progress
 from worker_jobs.failures import JobLostError
-from worker_jobs.job_protocol import MAX_STATUS_BYTES, JobProgress, JobStatus, printable, read_status
+from worker_jobs.job_protocol import MAX_STATUS_BYTES, JobProgress, JobStatus, read_status
 
 _POLL_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0  # a worker may take to connect, or to answer a command
@@ -132,8 +133,8 @@ class WorkerJobTrigger(BaseTrigger):
         """Log what the job wrote, up to a limit: a worker can write for ever."""
         if self._told > _MAX_LOG_CHARACTERS:
             return
-        for line in printable(text).splitlines():
-            self.log.info("[remote] %s", line)
+        for line in text.splitlines():
+            self.log.info("[remote] %s", printable(line))
         self._told += len(text)
         if self._told > _MAX_LOG_CHARACTERS:
             self.log.warning("the job writes too much; the rest of its log stays on the worker")

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -21,6 +21,7 @@ from pypi_scan.prediction import COSTS, record_costs
 from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import redaction_key
 from pypi_scan.results import RESULT_FILES, ResultsError, Scanner, difference, read_statuses
+from pypi_scan.scan_progress import Count
 from pypi_scan.settings import Settings
 from worker_jobs.failures import BadResultsError, CommandError, WorkerError, WorkerUnreachableError
 from worker_jobs.job_protocol import job_command
@@ -32,16 +33,18 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"
 _MIN_FREE_GB = 4  # what prefetch leaves free, and something to work with
 _MAX_RESULT_BYTES = 4 * 1024**3
 
+type _Words = Annotated[str, msgspec.Meta(max_length=300, pattern=r"^[ -~]*$")]
+
 
 class WorkerReport(msgspec.Struct):
     """What check_worker.py prints."""
 
-    python: str
-    cores: int
-    memory_bytes: int
-    free_bytes: int
-    aura: str
-    isolation: str
+    python: _Words
+    cores: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    memory_bytes: Count
+    free_bytes: Count
+    aura: _Words
+    isolation: _Words
 
 
 def prepare_workers(settings: Settings, scan_id: str, package_timeout: int) -> dict[str, Any]:
@@ -146,7 +149,9 @@ def prepare_worker(
         )
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
     if others := set(scans) - {scan_id}:
-        log.warning("the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others))
+        log.warning(
+            "the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others)[:10]
+        )
     try:
         report = msgspec.json.decode(output, type=WorkerReport)
     except msgspec.MsgspecError:

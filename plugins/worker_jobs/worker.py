@@ -22,6 +22,7 @@ from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook, Variable
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
+from pypi_scan.names import printable
 from pypi_scan.plan import SCAN_ID
 from pypi_scan.redaction_key import REDACTION_KEY
 from pypi_scan.shard import SHARD_ID
@@ -43,6 +44,7 @@ _CONNECT_ATTEMPTS = 3
 _UNCHECKED = ("no_host_key_check", "allow_host_key_change", "ignore_hostkey_verification")
 _TRANSFER_SECONDS = 60.0  # without a byte, after which a transfer is given up
 _MAX_OUTPUT_BYTES = 1024**2
+_REQUESTS = 64  # of 32 KiB each: what is asked for and not yet written is in memory
 
 
 def listed_workers() -> list[str]:
@@ -194,7 +196,7 @@ class WorkerSession:
             if size > limit:
                 raise self._error(f"{source} is larger than {limit} bytes")
             with self._sftp.open(str(source), "rb") as remote, target.open("wb") as local:
-                remote.prefetch(size)
+                remote.prefetch(size, max_concurrent_requests=_REQUESTS)
                 while copied <= size and (block := remote.read(1 << 18)):
                     copied += len(block)
                     local.write(block)
@@ -265,7 +267,7 @@ def connection_error(conn_id: str, error: Exception) -> WorkerUnreachableError:
 def last_words(text: str) -> str:
     """Return the last line a program wrote, which is its ``error: <one sentence>`` if it is one of include/scripts."""
     lines = text.strip().splitlines() or ["no error message"]
-    return lines[-1][:1000].removeprefix("error: ")
+    return printable(lines[-1].removeprefix("error: "))
 
 
 def _positive(value: object) -> float | None:
