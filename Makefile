@@ -9,8 +9,9 @@ export PYTHON
 
 CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
+FUZZ := .venv-fuzz/.ready
 
-.PHONY: help demo serve test test-faults soak backfill-check lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
+.PHONY: help demo serve test test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ test-faults: $(CONTROL) $(WORKER) ## Inject every fault into a scan of the small
 soak: $(CONTROL) $(WORKER) ## Keep the small world busy while things are killed at random (MINUTES=30)
 	@MINUTES='$(or $(MINUTES),30)' .venv/bin/python -m pytest -s tests/faults/soak.py $(ARGS)
 
+fuzz: $(WORKER) $(FUZZ) ## Fuzz all that reads outside input (MINUTES=10, TARGET=name for one); crashes are left in .fuzz/
+	@.venv-fuzz/bin/python -m tests.fuzz.guided $$(($(or $(MINUTES),10) * 60)) $(TARGET)
+
 lint: $(CONTROL) $(WORKER) ## Style, types, and that generated files are current
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -44,7 +48,7 @@ format: $(CONTROL) ## Let ruff fix what it can
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-lock: ## Write requirements.lock, requirements.txt and include/scripts/requirements.txt anew
+lock: ## Write requirements.lock and every requirements.txt anew
 	@tools/check_machine.sh && uv=$$(tools/uv.sh) && tools/lock.sh "$$uv" .
 
 setup: $(CONTROL) $(WORKER) ## Make both Python environments: .venv (control) and .venv-worker (scanner)
@@ -65,7 +69,7 @@ simulate: $(CONTROL) ## Plan a synthetic PyPI and scan it on simulated workers (
 	@.venv/bin/python bench/simulate.py $(if $(N),--packages '$(N)')
 
 clean: ## Remove the environments, the demo world and caches
-	rm -rf .venv .venv-worker .uv .demo .bench .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-worker .venv-fuzz .fuzz .uv .demo .bench .mypy_cache .pytest_cache .ruff_cache
 
 $(CONTROL): requirements.lock pyproject.toml
 	@tools/check_machine.sh
@@ -80,4 +84,12 @@ $(WORKER): include/scripts/requirements.txt
 	@uv=$$(tools/uv.sh) && set -e && tools/check_headers.sh $$uv && echo "setup: scanner environment .venv-worker (Python 3.11)" && \
 	$$uv venv --quiet --allow-existing --python 3.11 .venv-worker && \
 	$$uv pip sync --quiet --python .venv-worker/bin/python --require-hashes include/scripts/requirements.txt
+	@touch $@
+
+$(FUZZ): requirements.lock tests/fuzz/requirements.txt pyproject.toml
+	@tools/check_machine.sh
+	@uv=$$(tools/uv.sh) && set -e && tools/check_headers.sh $$uv && echo "setup: fuzzing environment .venv-fuzz (Python 3.12)" && \
+	$$uv venv --quiet --allow-existing --python 3.12 .venv-fuzz && \
+	$$uv pip sync --quiet --python .venv-fuzz/bin/python --require-hashes requirements.lock tests/fuzz/requirements.txt && \
+	$$uv pip install --quiet --python .venv-fuzz/bin/python --no-deps --editable .
 	@touch $@

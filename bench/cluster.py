@@ -231,7 +231,7 @@ class Cluster:
 
     def _strike(self, name: str) -> None:
         worker = self._fleet.shards[name].worker
-        if self._fleet.strike(name, "it no longer answers"):
+        if self._fleet.strike(name, "it no longer answers", begin_again=True):
             bisect.insort(self._waiting, name)
             self._offer()
         else:

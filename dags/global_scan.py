@@ -34,6 +34,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from msgspec import convert
 from msgspec.structs import asdict
 
+from alerts import SCAN_DEADLINE
 from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
@@ -114,6 +115,7 @@ PARAMS = {
     schedule=ScanTimetable("0 3 1 * *", timezone="UTC", run_immediately=NOT_AT_ONCE),
     catchup=False,
     max_active_runs=1,
+    deadline=SCAN_DEADLINE,
     default_args=DEFAULT_ARGS,
     params=PARAMS,
     tags=[Tag.SCAN],

@@ -9,12 +9,15 @@ from enum import StrEnum
 
 from airflow.sdk import Asset
 
+from alerts import task_failed
+
 DEFAULT_ARGS = {
     "owner": "global-pypi-scan",
     "retries": 2,
     "retry_delay": timedelta(minutes=1),
     "retry_exponential_backoff": True,
     "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": task_failed,
 }
 
 NOT_AT_ONCE = timedelta(0)

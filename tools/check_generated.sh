@@ -5,13 +5,14 @@ set -eu
 uv=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/include/scripts"
-for file in pyproject.toml requirements.lock requirements.txt include/scripts/requirements.in include/scripts/requirements.txt; do
+mkdir -p "$work/include/scripts" "$work/tests/fuzz"
+generated="requirements.lock requirements.txt tests/fuzz/requirements.txt include/scripts/requirements.txt"
+for file in pyproject.toml tests/fuzz/requirements.in include/scripts/requirements.in $generated; do
     cp "$file" "$work/$file"
 done
 "$PWD/tools/lock.sh" "$uv" "$work"
 stale=0
-for file in requirements.lock requirements.txt include/scripts/requirements.txt; do
+for file in $generated; do
     diff -u "$file" "$work/$file" || { echo "error: $file is not current; run: make lock" >&2; stale=1; }
 done
 exit $stale

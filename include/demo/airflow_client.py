@@ -10,7 +10,7 @@ import httpx
 
 from demo.processes import DemoError
 
-DAGS = {"download_stats", "pypi_sync", "dataset_regeneration", "global_scan"}
+DAGS = {"download_stats", "pypi_sync", "mirror_verify", "dataset_regeneration", "global_scan"}
 _FINISHED = {"success", "failed"}
 
 

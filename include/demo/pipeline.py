@@ -13,6 +13,7 @@ from demo.airflow_services import Airflow, airflow
 from demo.processes import DemoError
 from demo.report import Stage, print_report
 from demo.world import WORKERS_VARIABLE, World, worker_names, world
+from pypi_scan.scan_progress import read_progress
 
 _RUN_SECONDS = 900.0
 SCAN_PARAMS = {"shards": 3, "package_timeout": 120}
@@ -92,7 +93,7 @@ def _follow(client: AirflowClient, dag_id: str, run_id: str, say: _Narrator, sca
         line = f"{dag_id}: {done} of {len(tasks)} tasks done"
         if active:
             line += f"; now {', '.join(active)}"
-        if scans and (scanned := _collected_packages(scans)):
+        if scans and (scanned := _scanned_packages(scans)):
             line += f"; {scanned} packages scanned"
         if line != said:
             say(line)
@@ -105,8 +106,9 @@ def _label(task: dict[str, Any]) -> str:
     return f"{name} of shard {task['map_index'] + 1}" if task["map_index"] >= 0 else name
 
 
-def _collected_packages(scans: Path) -> int:
-    return sum(len(path.read_bytes().splitlines()) for path in scans.glob("*/results/*/status.jsonl"))
+def _scanned_packages(scans: Path) -> int:
+    shards = (shard for scan_dir in scans.glob("*") for shard in read_progress(scan_dir).values())
+    return sum(shard.done for shard in shards if shard.step == "scan")
 
 
 def _serve(console: Console, here: World, flow: Airflow) -> None:

@@ -6,6 +6,8 @@ It speaks SSH and SFTP as OpenSSH does, accepts one key, and shows a host key of
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from typing import Any
 import asyncssh
 
 from demo.processes import stop_group
+
+_JOB = Path(__file__).resolve().parents[1] / "scripts" / "job.py"
 
 
 @dataclass(frozen=True)
@@ -164,19 +168,6 @@ async def _close(server: asyncssh.SSHAcceptor, machine: _Machine) -> None:
 
 
 def end_jobs(home: Path) -> None:
-    """End the detached jobs that run below `home`.
-
-    worker_jobs keeps the process group of each in ``jobs/<id>/pid`` until there is an exit code beside it. A number
-    that belongs to something else by now, as after a reboot, is left alone.
-    """
-    for pid_file in home.glob("**/jobs/*/pid"):
-        pid = pid_file.read_text(encoding="ascii")
-        if pid and not (pid_file.parent / "exit_code").exists() and str(pid_file.parent) in _command_line(pid):
-            stop_group(int(pid))
-
-
-def _command_line(pid: str) -> str:
-    try:
-        return Path("/proc", pid, "cmdline").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    """End the detached jobs that run below `home`; how is told by include/scripts/job.py."""
+    for jobs in {state.parent.parent for state in home.glob("**/jobs/*/state")}:
+        subprocess.run([sys.executable, "-ES", str(_JOB), "end-all", str(jobs)], check=True)

@@ -71,7 +71,7 @@ def accept_results(
         )
     packages = {package.name: package for package in read_shard(shard)}
     keys = RecordKeys(scanner)
-    add_known(packages, directory, keys, store)
+    forget = add_known(packages, directory, keys, store)
     with writing_parts(directory) as parts:
         checked = check_results(packages, directory, parts.add, keep_secrets=keep_secrets)
     frames, by_status = checked.frames, checked.by_status
@@ -80,7 +80,8 @@ def accept_results(
         frames = _remove_records(directory / RECORDS, checked)
         rejected = _mark_rejected(directory / STATUSES, checked.rejected)
         by_status = dict(Counter(status.status for status in read_statuses(directory)))
-        store.remove(keys.key(packages[name].release) for name in checked.rejected)
+        forget += [keys.key(packages[name].release) for name in checked.rejected]
+    store.remove(forget)
     store.put(_to_keep(packages, directory, frames, keys))
     _write_lines(directory / REJECTED, rejected)
     with atomic_write(directory / FRAMES) as file:
@@ -112,11 +113,13 @@ def _to_keep(
 
 
 def _remove_records(path: Path, checked: CheckedResults) -> list[Frame]:
-    """Write the records anew without the rejected ones; frames that have none stay as they are."""
+    """Write the records anew without the rejected ones; frames that have none of these stay as they are."""
     kept, offset = [], 0
     with atomic_write(path) as target, path.open("rb") as source:
         for frame, (_, _, lines) in zip(checked.frames, read_frames(path), strict=True):
             names = [name for name in frame.names if name not in checked.rejected]
+            if not names:
+                continue
             if names == frame.names:
                 source.seek(frame.offset)
                 content = source.read(frame.length)

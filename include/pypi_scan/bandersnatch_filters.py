@@ -1,8 +1,8 @@
 """Plugins of bandersnatch that refuse what would be written outside the mirror.
 
 bandersnatch joins project names and the paths of file URLs to its directory as upstream sends them. What is refused is
-logged as ``Refused: <reason>``, which `pypi_scan.sync` collects. The plugins are found by their entry points in
-pyproject.toml and enabled by the configuration that `pypi_scan.sync` writes.
+logged as ``Refused: <reason>``, which `pypi_scan.bandersnatch_log` collects. The plugins are found by their entry
+points in pyproject.toml and enabled by the configuration that `pypi_scan.bandersnatch_config` makes.
 """
 
 import logging
@@ -40,6 +40,6 @@ class RefuseHostileFiles(FilterReleaseFilePlugin):
         try:
             mirror_path(metadata["release_file"]["url"])
         except HostileInputError as error:
-            logger.warning("Refused: %s: %s", metadata["info"].get("name"), error)
+            logger.warning("Refused: %.120r: %s", metadata["info"].get("name"), error)
             return False
         return True

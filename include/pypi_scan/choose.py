@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from pypi_scan.mirror import Mirror, MirrorError, PackageDocument, ReleaseFile
-from pypi_scan.names import HostileInputError, check_sha256, mirror_path
+from pypi_scan.names import HostileInputError, canonical_name, check_sha256, mirror_path
 from pypi_scan.record import RecordFile
 from pypi_scan.release import NotYetPublished, Release, latest_release, uploaded_at
 from pypi_scan.shard import PlannedRelease
@@ -53,6 +53,8 @@ def _choose(mirror: Mirror, name: str, as_of: datetime) -> PlannedRelease | Pack
     """Return the release of a package to scan, or why there is none; None if it was not there at `as_of`."""
     try:
         document = mirror.document(name)
+        if canonical_name(document.info.name) != name:
+            raise HostileInputError(f"the document is that of {document.info.name!r:.120}")
         release = latest_release(document, as_of)
         if release is None:
             return PackageStatus(name, None, "no_release", _why_no_release(document, as_of))
@@ -76,6 +78,8 @@ def _checked_file(file: ReleaseFile) -> RecordFile:
 
 def _planned_release(name: str, document: PackageDocument, release: Release) -> PlannedRelease:
     files = [_checked_file(file) for file in release.files]
+    if len({file.path for file in files}) != len(files):
+        raise HostileInputError("two files of the release lie at the same path")
     trimmed = [
         {
             "filename": checked.path.rpartition("/")[2],

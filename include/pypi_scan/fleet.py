@@ -139,10 +139,11 @@ class Fleet(msgspec.Struct):
         """Note that nothing of a shard is on a worker's disk any more."""
         self.shards[shard].done = True
 
-    def strike(self, shard: str, reason: str) -> bool:
+    def strike(self, shard: str, reason: str, *, begin_again: bool) -> bool:
         """Count a failure of the worker that has `shard`; return whether the shard is free for another one now.
 
-        If there is no other it is begun again where it is. A worker that fails `STRIKES` times in a row is left out.
+        If there is no other, it stays where it is and goes on there, or is to `begin_again`. A worker that fails
+        `STRIKES` times in a row is left out.
         """
         mine, name = self._placed(shard)
         worker = self.workers[name]
@@ -151,12 +152,10 @@ class Fleet(msgspec.Struct):
         if worker.strikes >= STRIKES and others:
             worker.left_out = f"failed {worker.strikes} times in a row, the last time: {reason}"
         moves = bool(set(others).difference(mine.failed_on))
-        self.shards[shard] = FleetShard(
-            mine.cost,
-            worker=None if moves else name,
-            failed_on=[*mine.failed_on, name] if moves else mine.failed_on,
-            scans=mine.scans,
-        )
+        if moves:
+            self.shards[shard] = FleetShard(mine.cost, failed_on=[*mine.failed_on, name], scans=mine.scans)
+        elif begin_again:
+            self.shards[shard] = FleetShard(mine.cost, worker=name, failed_on=mine.failed_on, scans=mine.scans)
         return moves
 
     def _placed(self, shard: str) -> tuple[FleetShard, str]:

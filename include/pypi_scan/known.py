@@ -15,12 +15,12 @@ import msgspec
 
 from pypi_scan.files import atomic_write
 from pypi_scan.frames import cut_into_frames
+from pypi_scan.names import printable
 from pypi_scan.package_detections import PackageDetection, Parts, join
 from pypi_scan.record import Detection
 from pypi_scan.record_store import RecordKeys, RecordStore
 from pypi_scan.results import (
     KNOWN,
-    MAX_RECORD_BYTES,
     RECORDS,
     STATUSES,
     ResultsError,
@@ -32,6 +32,8 @@ from pypi_scan.results import (
 )
 from pypi_scan.shard import ShardPackage
 from pypi_scan.status import PackageStatus, ScannedFile
+
+_MAX_LINE_BYTES = 32 * 1024 * 1024  # of a description; all dependents of the most used package are some 3 MB
 
 
 class _Line(NamedTuple):
@@ -62,23 +64,27 @@ _description_decoder = msgspec.json.Decoder(_Description)
 _detection_decoder = msgspec.json.Decoder(_PackageDetection)
 
 
-def add_known(packages: Mapping[str, ShardPackage], directory: Path, keys: RecordKeys, store: RecordStore) -> None:
+def add_known(
+    packages: Mapping[str, ShardPackage], directory: Path, keys: RecordKeys, store: RecordStore
+) -> list[bytes]:
     """Add the records and statuses of the known packages of a shard to the worker's results in `directory`.
 
     `packages` are all of the shard, by name and in order. A known one that the worker could not describe has the status
-    ``crash``, and its record is kept no longer. Raises ResultsError if the worker does not say of each of them what it
-    should, or if a record is not in the store any more, and RecordStoreError.
+    ``crash``; returned are the keys of the records of such, to be removed from the store if the results are accepted:
+    else a lie would take them from the worker that is asked next. Raises ResultsError if the worker does not say of
+    each of them what it should, or if a record is not in the store any more, and RecordStoreError.
     """
     known = [package for package in packages.values() if package.known]
     descriptions = _read_descriptions(directory / KNOWN, known)
     if not known:
         for _ in descriptions:  # none comes, unless the worker describes what nobody asked about
             pass
-        return
+        return []
+    forget: list[bytes] = []
     statuses: list[PackageStatus] = []
     lines = heapq.merge(
         _lines_of_worker(directory / RECORDS, packages),
-        _kept_lines(descriptions, keys, store, statuses),
+        _kept_lines(descriptions, keys, store, statuses, forget),
         key=lambda line: line.name,
     )
     with atomic_write(directory / RECORDS) as file:
@@ -86,13 +92,14 @@ def add_known(packages: Mapping[str, ShardPackage], directory: Path, keys: Recor
     merged = heapq.merge(read_statuses(directory), statuses, key=lambda status: status.name)
     with atomic_write(directory / STATUSES) as file:
         file.writelines(msgspec.json.encode(status) + b"\n" for status in merged)
+    return forget
 
 
 def _read_descriptions(path: Path, known: list[ShardPackage]) -> Iterator[tuple[ShardPackage, _Description]]:
     """Yield each known package with what the worker says of it; one line is in memory at a time."""
     with open_result(path) as file:
         for package in known:
-            line = file.readline(MAX_RECORD_BYTES)
+            line = file.readline(_MAX_LINE_BYTES)
             if not line.endswith(b"\n"):
                 raise ResultsError(f"{path.name}: no whole line about {package.name!r}: {line[:200]!r}")
             try:
@@ -100,7 +107,7 @@ def _read_descriptions(path: Path, known: list[ShardPackage]) -> Iterator[tuple[
                 for raw in description.detections or ():
                     _detection_decoder.decode(raw)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise ResultsError(f"{path.name}: not what is asked: {error}: {line[:200]!r}") from None
+                raise ResultsError(f"{path.name}: not what is asked: {printable(error)}: {line[:200]!r}") from None
             if description.name != package.name:
                 raise ResultsError(f"{path.name}: {description.name!r:.80} in place of {package.name!r}")
             if (description.detections is None) != (description.reason is not None):
@@ -123,12 +130,13 @@ def _kept_lines(
     keys: RecordKeys,
     store: RecordStore,
     statuses: list[PackageStatus],
+    forget: list[bytes],
 ) -> Iterator[_Line]:
-    """Yield the records of the known packages, and add the status of each to `statuses`."""
+    """Yield the records of the known packages; add the status of each to `statuses`, the key of none to `forget`."""
     for package, description in descriptions:
         key, files = keys.key(package.release), [ScannedFile(f.path, f.sha256, f.size) for f in package.files]
         if description.detections is None:
-            store.remove([key])
+            forget.append(key)
             statuses.append(PackageStatus(package.name, package.version, "crash", description.reason, files=files))
             continue
         kept = dict(store.get([key])).get(key)

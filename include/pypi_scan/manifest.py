@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from pypi_scan.names import HostileInputError, check_sha256
+from pypi_scan.names import HostileInputError, check_sha256, printable
 from pypi_scan.plan import SCAN_ID
 from pypi_scan.results import Scanner
 
@@ -73,8 +73,8 @@ def parse_manifest(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
         for file in manifest.files:
             check_sha256(file.sha256)
-    except (msgspec.MsgspecError, UnicodeDecodeError, HostileInputError) as error:
-        raise ManifestError(f"not a manifest of a scan: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, HostileInputError) as error:
+        raise ManifestError(f"not a manifest of a scan: {printable(error)}") from error
     changes = manifest.changes
     for scan_id in (manifest.scan_id, *([changes.since] if changes else [])):
         if not SCAN_ID.fullmatch(scan_id):
@@ -104,4 +104,4 @@ def as_of_instant(manifest: Manifest) -> datetime:
             raise ValueError("no UTC offset")
         return instant.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ManifestError(f"as_of is not a time with UTC offset: {manifest.as_of!r:.80} ({error})") from error
+        raise ManifestError(f"as_of is not a time with UTC offset: {manifest.as_of!r:.80} ({error!s:.80})") from error

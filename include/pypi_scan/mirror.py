@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pypi_scan.names import is_canonical
+from pypi_scan.names import is_canonical, printable
 
 
 class MirrorError(Exception):
@@ -54,6 +54,8 @@ class PackageDocument(msgspec.Struct, frozen=True):
     releases: dict[str, list[ReleaseFile]]
     last_serial: int = 0
 
+
+_MAX_DOCUMENT_BYTES = 512 * 1024 * 1024  # the largest on PyPI have some 50 MB
 
 _decoder = msgspec.json.Decoder(PackageDocument)
 
@@ -127,9 +129,11 @@ class Mirror:
         """Read what `decoder` takes of a package's JSON document; raises MirrorError if it is not readable."""
         try:
             with self.json_path(name).open("rb", buffering=0) as file:
+                if (size := os.fstat(file.fileno()).st_size) > _MAX_DOCUMENT_BYTES:
+                    raise MirrorError(f"the mirror's JSON of {name} has {size} bytes, and none has so many")
                 return decoder.decode(file.read())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise MirrorError(f"the mirror's JSON of {name} cannot be read: {error}") from error
+            raise MirrorError(f"the mirror's JSON of {name} cannot be read: {printable(error)}") from error
 
     def documents(self) -> Iterator[tuple[str, PackageDocument | MirrorError]]:
         """Yield (name, document) for every package, sorted by name; an unreadable document comes as its error."""

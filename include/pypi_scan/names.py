@@ -9,13 +9,25 @@ from urllib.parse import unquote, urlsplit
 from packaging.utils import InvalidName, canonicalize_name
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # or half a surrogate pair
+# Or half a surrogate pair, or what is not seen and changes how the text around it is read or broken into lines.
+_CONTROL_CHARACTER = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 _MAX_COMPONENT = 255  # bytes; the limit of every file system a mirror lives on
+_MAX_SHOWN = 500  # characters
 _MAX_PATH = 1024  # bytes; leaves room below Linux's 4096 for the root that it is joined to
 
 
 class HostileInputError(ValueError):
     """Upstream, or a worker, sent a name, path or digest that cannot be used safely."""
+
+
+def printable(text: object) -> str:
+    """Return `text` in a form that a log, a terminal or a page shows as it is: on one line, what is not seen escaped.
+
+    For messages that others make of outside input; what is quoted with ``!r`` is so already.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text)[:_MAX_SHOWN])
 
 
 def canonical_name(name: str) -> str:

@@ -15,10 +15,12 @@ from typing import Any
 import msgspec
 import zstandard
 
-from pypi_scan.dataset_index import INDEX, DatasetIndex
+from pypi_scan.dataset_index import DATASET, INDEX, DatasetIndex
 from pypi_scan.frames import MAX_WINDOW_BYTES
-from pypi_scan.names import HostileInputError, canonical_name
+from pypi_scan.names import HostileInputError, canonical_name, printable
+from pypi_scan.results import MAX_RECORD_BYTES
 
+_MAX_READ = 1024**3  # bytes of the index, or of a frame
 _TIMEOUT = 60.0  # seconds a connection may be silent
 
 
@@ -36,8 +38,10 @@ class Dataset:
         self._location = location.rstrip("/")
         try:
             self._index = msgspec.json.decode(self._read(INDEX), type=DatasetIndex)
-        except msgspec.MsgspecError as error:
-            raise ReadError(f"{self._location}/{INDEX} is not the index of a dataset: {error}") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ReadError(f"{self._location}/{INDEX} is not the index of a dataset: {printable(error)}") from error
+        if self._index.dataset != DATASET:
+            raise ReadError(f"{self._location}/{INDEX} is the index of {self._index.dataset!r:.80}, not of {DATASET}")
 
     def record(self, package: str) -> dict[str, Any]:
         """Return the record of a package, by any spelling of its name.
@@ -53,25 +57,28 @@ class Dataset:
             raise ReadError(
                 f"{self._location} has no record of {package}; packages.jsonl.zst there says how its scan ended"
             ) from None
-        frame = self._read(self._index.dataset, offset, length)
+        if length > _MAX_READ:
+            raise ReadError(f"{self._location}/{INDEX} is wrong: a frame of {length} bytes")
+        frame = self._read(DATASET, offset, length)
         try:
             reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(frame)
-            for line in io.TextIOWrapper(reader, encoding="utf-8", newline="\n"):
+            lines = io.BufferedReader(reader)
+            while line := lines.readline(MAX_RECORD_BYTES):
                 record: dict[str, Any] = json.loads(line)
                 if record["pypi"]["name"] == name:
                     return record
-        except (zstandard.ZstdError, ValueError, LookupError, TypeError) as error:
-            raise ReadError(f"{self._location}/{self._index.dataset} is damaged at byte {offset}: {error}") from error
+        except (zstandard.ZstdError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise ReadError(f"{self._location}/{DATASET} is damaged at byte {offset}: {printable(error)}") from error
         raise ReadError(f"{self._location}/{INDEX} is wrong: the record of {name} is not at byte {offset}")
 
     def _read(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
-        """Return a file of the dataset, or `length` bytes of it."""
+        """Return a file of the dataset, or `length` bytes of it; what is over `_MAX_READ` is cut off."""
         where = f"{self._location}/{name}"
         try:
             if not self._location.startswith(("http://", "https://")):
                 with Path(where).open("rb") as file:
                     file.seek(offset)
-                    content = file.read(-1 if length is None else length)
+                    content = file.read(_MAX_READ if length is None else length)
             else:
                 content = _download(where, offset, length)
         except (OSError, http.client.HTTPException) as error:
@@ -89,7 +96,7 @@ def _download(url: str, offset: int, length: int | None) -> bytes:
     with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
         if length is not None and response.status != http.HTTPStatus.PARTIAL_CONTENT:
             raise OSError("the server does not answer range requests")
-        content: bytes = response.read()
+        content: bytes = response.read(_MAX_READ if length is None else length)
     return content
 
 
@@ -103,7 +110,7 @@ def main() -> None:
         record = Dataset(arguments.location).record(arguments.package)
     except ReadError as error:
         sys.exit(f"read_package: {error}")
-    json.dump(record, sys.stdout, ensure_ascii=False, separators=(",", ":"))
+    json.dump(record, sys.stdout, separators=(",", ":"))  # in ASCII: a terminal would obey some of the characters
     sys.stdout.write("\n")
 
 

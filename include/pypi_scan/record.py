@@ -10,11 +10,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from pypi_scan.names import printable
+
 SCHEMA = "record.schema.json"
 
-type Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+# Without a look behind it, Python's ``$`` lets a line end through.
+type Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 # A pattern, for the message about a wrong choice of an enum would quote it.
-type Severity = Annotated[str, Meta(pattern="^(critical|high|medium|low|unknown)$")]
+type Severity = Annotated[str, Meta(pattern=r"^(critical|high|medium|low|unknown)$(?!\n)")]
 # What 64-bit readers (SQLite, Parquet) and JavaScript hold exactly.
 type Count = Annotated[int, Meta(ge=0, lt=2**53)]
 type Score = Annotated[int, Meta(gt=-(2**53), lt=2**53)] | Annotated[float, Meta(gt=-(2.0**53), lt=2.0**53)]
@@ -90,17 +93,26 @@ class NotARecordError(ValueError):
     """A record is not of the shape that the schema asks for; the message says where, and quotes nothing of it."""
 
 
+_MAX_VALUES = 4_000_000  # of a record, which may be some 100 bytes of memory each
+
 _decoder = msgspec.json.Decoder(Record)
+_whole_decoder = msgspec.json.Decoder()
 _metadata_decoder = msgspec.json.Decoder(Metadata)
 
 
 def decode_record(line: str) -> Record:
-    """Return the record in a line of JSON; raises NotARecordError."""
+    """Return the record in a line of JSON; raises NotARecordError.
+
+    Everything in it can be decoded, the parts that are free too, down to the last number.
+    """
+    if line.count(",") > _MAX_VALUES:  # each value but the first of an array or object follows one
+        raise NotARecordError(f"over {_MAX_VALUES} values")
     try:
         record = _decoder.decode(line)
         _metadata_decoder.decode(record.metadata)
+        _whole_decoder.decode(line)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise NotARecordError(str(error)) from error
+        raise NotARecordError(printable(error)) from error
     return record
 
 

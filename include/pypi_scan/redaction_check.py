@@ -13,7 +13,8 @@ import msgspec
 from pypi_scan.record import Detection
 
 _REDACTED = re.compile(r"(?:\[redacted: \d+ characters, hmac-sha256 [0-9a-f]{16}\])?")
-_LITERAL = re.compile(r'("""|\'\'\'|"|\')((?:\\.|(?!\1).)*)(?:\1|$)', re.DOTALL)
+# Possessive, else each character of a long literal takes more memory than the line itself.
+_LITERAL = re.compile(r'("""|\'\'\'|"|\')((?:[^\\"\']++|\\.|(?!\1).)*+)(?:\1|$)', re.DOTALL)
 # What detections that report a secret have in `extra` that is secret, by their type.
 _SECRET_KEYS = {
     "LeakingSecret": ("secret",),

@@ -1,5 +1,6 @@
 """Which release of a package a scan takes: what pip would have chosen at a moment in time."""
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from pypi_scan.mirror import PackageDocument, ReleaseFile
 # What is remembered of versions: most are "0.1.0" or the like, of many packages. A long one is somebody's joke.
 _VERSIONS = 1 << 16
 _VERSION_LENGTH = 40
+# PEP 440 has nothing else; its reference implementation also reads a version with white space around it.
+_WRITTEN = re.compile(r"[!-~]{1,255}")
 
 
 class Release(NamedTuple):
@@ -74,6 +77,8 @@ def _rank_of(text: str) -> tuple[bool, Version] | None:
 
 def _rank(text: str) -> tuple[bool, Version] | None:
     """Return what a version is compared by, or None if PEP 440 does not know it."""
+    if not _WRITTEN.fullmatch(text):
+        return None
     try:
         version = Version(text)
     except ValueError:  # InvalidVersion, or a number of more digits than Python converts

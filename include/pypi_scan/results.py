@@ -9,7 +9,7 @@ but not as the schema has it is rejected alone. What it says of known packages i
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,9 +17,10 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from pypi_scan.frames import FrameError, decompressed
+from pypi_scan.names import printable
 from pypi_scan.record import NotARecordError, Record, RecordOrigin, Sha256, decode_record
 from pypi_scan.redaction_check import quoted_secret
-from pypi_scan.shard import ShardPackage
+from pypi_scan.shard import MAX_BLOCK, ShardPackage
 from pypi_scan.status import COMPLETE, PackageStatus
 
 RECORDS = "records.jsonl.zst"
@@ -29,6 +30,7 @@ RESULT_FILES = (RECORDS, STATUSES, KNOWN, "joblog.txt", "scanner.json")
 JOBLOG_HEADER = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
 MAX_RECORD_BYTES = 256 * 1024 * 1024
 _MORE_IN_FRAME = 16 * 1024 * 1024  # bytes that may stand before the last record of a frame
+_MAX_RECORDS_BYTES = 64 * 1024**3  # of all records of a shard together, before compression
 _FEW_REJECTED = 5  # records of a shard that may be rejected, or this share of them
 _SHARE_REJECTED = 0.02
 _MAX_STATUS_LINE_BYTES = 4 * 1024 * 1024
@@ -68,8 +70,8 @@ class Scanner(msgspec.Struct, frozen=True):
     scanner: _Word
     version: _Word
     python: _Word
-    settings: dict[str, int | float | str | bool | None]
-    datasets: dict[str, Sha256] = {}
+    settings: dict[_Word, int | float | _Word | bool | None]
+    datasets: dict[_Word, Sha256] = {}
 
     @property
     def identity(self) -> "Scanner":
@@ -105,7 +107,7 @@ def check_results(
     secrets = read_scanner(directory).settings.get("secrets")
     if secrets != "redacted" and not keep_secrets:
         raise ResultsError("scanner.json: secrets are not redacted, and PYPI_SCAN_KEEP_SECRETS is not set")
-    expected: set[str] = set()
+    expected: dict[str, PackageStatus] = {}
     by_status: Counter[str] = Counter()
     missing = set(packages)
     for status in read_statuses(directory):
@@ -113,7 +115,7 @@ def check_results(
         missing.remove(status.name)
         by_status[status.status] += 1
         if status.record:
-            expected.add(status.name)
+            expected[status.name] = status
     if missing:
         raise ResultsError(f"status.jsonl: no status of {_some(missing)}")
     frames, rejected = _check_records(directory / RECORDS, packages, expected, accept, keep_secrets=keep_secrets)
@@ -138,7 +140,7 @@ def read_statuses(directory: Path) -> Iterator[PackageStatus]:
         try:
             status = _status_decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ResultsError(f"{path.name}: not a status line: {error}: {line[:200]!r}") from None
+            raise ResultsError(f"{path.name}: not a status line: {printable(error)}: {line[:200]!r}") from None
         if status.name <= previous:
             raise ResultsError(f"{path.name}: {status.name!r:.80} comes twice or out of order")
         previous = status.name
@@ -164,8 +166,8 @@ def read_scanner(directory: Path) -> Scanner:
         content = file.read(_MAX_SCANNER_BYTES)
     try:
         return msgspec.json.decode(content, type=Scanner)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ResultsError(f"scanner.json: {error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultsError(f"scanner.json: {printable(error)}") from None
 
 
 def difference(one: Scanner, other: Scanner) -> str:
@@ -184,19 +186,23 @@ def _check_status(status: PackageStatus, packages: Mapping[str, ShardPackage]) -
         raise ResultsError(f"status.jsonl: {status.name!r:.80} is not in the shard")
     if status.version not in (None, package.version):
         raise ResultsError(f"status.jsonl: {status.name!r} has version {status.version!r:.80}, not the shard's")
-    files = {(file.path, file.sha256, file.size) for file in package.files}
-    if not files.issuperset((file.path, file.sha256, file.size) for file in status.files):
+    files = [(file.path, file.sha256, file.size) for file in status.files]
+    if not _are_of(files, [(file.path, file.sha256, file.size) for file in package.files]):
         raise ResultsError(f"status.jsonl: {status.name!r} has files that are not the shard's")
+    if status.bytes > sum(file.size for file in package.files):
+        raise ResultsError(f"status.jsonl: {status.name!r} has {status.bytes} bytes, more than the shard's files")
     if status.status == "rejected" or (status.status == "reused" and not package.known):
         raise ResultsError(f"status.jsonl: {status.name!r} has a status that no worker gives")
     if status.status in COMPLETE and not status.record:
         raise ResultsError(f"status.jsonl: {status.name!r} is {status.status} without a record")
+    if (status.status in COMPLETE) != (status.reason is None):
+        raise ResultsError(f"status.jsonl: {status.name!r} is {status.status} and has the reason {status.reason!r:.80}")
 
 
 def _check_records(
     path: Path,
     packages: Mapping[str, ShardPackage],
-    expected: set[str],
+    expected: Mapping[str, PackageStatus],
     accept: Callable[[Record], None],
     *,
     keep_secrets: bool,
@@ -214,6 +220,10 @@ def _check_records(
                 raise ResultsError(f"{path.name}: a record of {name!r}, whose status says it has none")
             previous = name
             names.append(name)
+            if record and (len(record.detections), record.score) != (expected[name].detections, expected[name].score):
+                raise ResultsError(
+                    f"{path.name}: the record of {name!r} has not the detections and score of its status"
+                )
             if record and not keep_secrets and (where := quoted_secret(record.detections)):
                 record, reason = None, f"quotes a secret: {where}"
             if record is None:
@@ -222,7 +232,7 @@ def _check_records(
                 accept(record)
         check_block(path.name, [packages[name] for name in names])
         frames.append(Frame(offset, length, names))
-    if absent := expected.difference(*(frame.names for frame in frames)):
+    if absent := expected.keys() - {name for frame in frames for name in frame.names}:
         raise ResultsError(f"{path.name}: no record of {_some(absent)}")
     if len(rejected) > max(_FEW_REJECTED, len(expected) * _SHARE_REJECTED):
         name, reason = next(iter(rejected.items()))
@@ -266,22 +276,36 @@ def _package(file: str, origin: Record | _OriginOfRecord, packages: Mapping[str,
     name, package = origin.pypi.name, packages.get(origin.pypi.name)
     if package is None or origin.name != f"mirror://{name}" or origin.pypi.version != package.version:
         raise ResultsError(f"{file}: a record that names {origin.name!r:.80} {origin.pypi!r:.200}")
-    if not set(package.files).issuperset(origin.pypi.files):
+    if not _are_of(origin.pypi.files, package.files):
         raise ResultsError(f"{file}: the record of {name!r} has files that are not the shard's")
     return package
 
 
+def _are_of[File: Hashable](files: Sequence[File], possible: Sequence[File]) -> bool:
+    """Return whether `files` are some of the `possible`, each once."""
+    return len(files) == len(set(files)) and set(possible).issuperset(files)
+
+
 def _not_a_record(file: str, line: bytes, error: Exception) -> ResultsError:
-    return ResultsError(f"{file}: not a record: {error}: {line[:200]!r}")
+    return ResultsError(f"{file}: not a record: {printable(error)}: {line[:200]!r}")
 
 
 def read_frames(path: Path) -> Iterator[tuple[int, int, list[bytes]]]:
     """Yield offset and length of each frame of a zstd file, in bytes, and the lines in it, without their ends.
 
-    Raises ResultsError for a damaged file, a line of over MAX_RECORD_BYTES, and a frame that does not hold whole lines:
-    what a shard's file lacks at its end would damage the shard that is packed behind it.
+    Raises ResultsError for a damaged file, a line of over MAX_RECORD_BYTES, and a frame that does not hold whole lines,
+    or more of them than a block has packages: what a shard's file lacks at its end would damage the shard that is
+    packed behind it. Only a file of no records may have a frame of none.
     """
+    left = _MAX_RECORDS_BYTES
     for offset, length, content in _decompressed(path):
+        left -= len(content)
+        if left < 0:
+            raise ResultsError(f"{path.name}: over {_MAX_RECORDS_BYTES} bytes of records")
+        if offset and not content:
+            raise ResultsError(f"{path.name}: a frame without a record")
+        if content.count(b"\n") > MAX_BLOCK:
+            raise ResultsError(f"{path.name}: over {MAX_BLOCK} lines in a frame, more than a block has packages")
         *lines, rest = content.split(b"\n")
         if rest:
             raise ResultsError(f"{path.name}: the last line of a frame has no end")

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         default=None, description="ini file with bandersnatch sections to add, e.g. an allowlist of packages"
     )
 
+    min_free_gb: float = Field(
+        default=2.0, ge=0, description="GB (10^9 bytes) that stay free on the mirror's disk: a sync ends before"
+    )
+
     download_stats_file: Path | None = Field(
         default=None,
         description='JSON lines {"package_name", "downloads"} or a top-pypi-packages document; the source `file`',
@@ -74,6 +78,10 @@ class Settings(BaseSettings):
         default=3, ge=1, description="shards a worker's SSD may hold besides the one being scanned"
     )
 
+    worker_patience: float = Field(
+        default=600, gt=0, description="seconds a worker may not answer before another one, or a retry, does its work"
+    )
+
     keep_secrets: bool = Field(
         default=False, description="whether records quote the secrets that were found, instead of keyed hashes of them"
     )
@@ -101,6 +109,16 @@ class Settings(BaseSettings):
     def gone_file(self) -> Path:
         """Where syncs note which projects of the mirror upstream no longer has."""
         return self.state_dir / "gone.json"
+
+    @property
+    def project_status_file(self) -> Path:
+        """Where syncs note which projects are archived, deprecated or quarantined upstream."""
+        return self.state_dir / "project-status.json"
+
+    @property
+    def sync_report(self) -> Path:
+        """Where syncs note what the mirror lacks of upstream."""
+        return self.state_dir / "sync-report.json"
 
     @property
     def stats_sources(self) -> tuple[StatsSource, ...]:

@@ -22,6 +22,9 @@ from pypi_scan.record import RecordFile
 
 SHARD_ID = re.compile(r"\d{4}", re.ASCII)
 
+MAX_BLOCK = 128
+"""Packages of a block, at most."""
+
 _LEVEL = 3
 _READ = 1 << 20  # bytes
 
@@ -53,7 +56,7 @@ class ShardPackage(PlannedRelease, frozen=True, omit_defaults=True):
 
 def block_size(names: int) -> int:
     """Return how many packages make a block if `names` were asked for."""
-    return 128 if names >= 8192 else max(1, names // 64)
+    return min(MAX_BLOCK, max(1, names // 64))
 
 
 def compressed_block(packages: Iterable[PlannedRelease]) -> bytes:

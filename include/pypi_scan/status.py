@@ -13,6 +13,8 @@ Status = Literal[
 STATUSES: tuple[str, ...] = get_args(Status)
 COMPLETE = ("ok", "reused")  # with a record of all there is, and no reason
 
+type Seconds = Annotated[float, msgspec.Meta(ge=0.0, lt=1e9)]
+
 
 class ScannedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A distribution file of the scanned release; `path` is relative to the mirror's ``web/``, `size` in bytes."""
@@ -35,10 +37,10 @@ class PackageStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     version: str | None
     status: Status
-    reason: str | None
+    reason: Annotated[str, msgspec.Meta(max_length=2000)] | None
     record: bool = False
-    seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
-    cpu_seconds: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    seconds: Seconds = 0.0
+    cpu_seconds: Seconds = 0.0
     peak_memory_bytes: Count = 0
     bytes: Count = 0
     detections: Count = 0

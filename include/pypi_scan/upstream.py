@@ -3,13 +3,21 @@
 bandersnatch is no library with a stable interface: what is used of it is used in programs that may fail.
 """
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
 from configparser import SectionProxy
+from pathlib import Path
+from typing import Any
 
-from bandersnatch.master import Master
+from pypi_scan.sync_errors import SyncError
 
 
-def upstream(config: SectionProxy) -> Master:
-    """Return the upstream of a bandersnatch configuration, of which `config` is the section ``mirror``."""
+def upstream(config: SectionProxy) -> Any:
+    """Return the upstream (bandersnatch.master.Master) of a bandersnatch configuration's section ``mirror``."""
+    from bandersnatch.master import Master
+
     return Master(
         config["master"],
         config.getfloat("timeout"),
@@ -17,3 +25,22 @@ def upstream(config: SectionProxy) -> Master:
         config.get("proxy"),
         config.getboolean("allow-non-https"),
     )
+
+
+def ask(program: str, config_file: Path, question: object = None, pass_fds: Iterable[int] = ()) -> tuple[Any, str]:
+    """Run a program of this package, with the JSON of `question` on its standard input.
+
+    Returns what its standard output holds as JSON, and its standard error. Raises SyncError if it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", f"pypi_scan.{program}", str(config_file)],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        pass_fds=tuple(pass_fds),
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SyncError(f"upstream could not be asked ({program}): {reason}. The next sync asks again.")
+    return json.loads(done.stdout), done.stderr

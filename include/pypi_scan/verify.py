@@ -194,7 +194,7 @@ def _open_url(url: str) -> tuple[IO[bytes], int | None]:
         error.close()
         if error.code in (404, 410):
             raise FileNotFoundError(url) from error
-        raise UnreadableError(f"{url}: {error.code} {error.reason}") from error
+        raise UnreadableError(f"{url}: {error.code} {error.reason!r:.100}") from error
     except (OSError, http.client.HTTPException) as error:
         raise UnreadableError(f"cannot read {url}: {error}") from error
     return answer, answer.length

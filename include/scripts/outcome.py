@@ -18,7 +18,9 @@ _MAX_REASON = 300  # characters
 _GRAVITY = ("too_large", "corrupt", "skipped")  # which of several is the status
 _WITH_RECORD = ("ok", "corrupt", "skipped", "too_large")
 _WITHOUT_RECORD = ("memory", "too_large", "crash")
-_TOO_LARGE = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_LARGE = (errno.EFBIG, *_DISK_FULL)
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What is always an archive the scanner can open; .exe, .rpm and the like are not.
 _ARCHIVE_SUFFIXES = (".whl", ".zip", ".egg", ".tar", ".tgz", ".tbz", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 # Why a scanner leaves parts of an archive packed: Aura's word first, then those of unpack.py.
@@ -29,16 +31,18 @@ _NO_ROOM = ("file_size_exceeded", "total_size_exceeded", "too_many_members")
 class Outcome:
     """The `status` of a package's status line and, unless all is well, the `reason` for it, one sentence.
 
-    `record`: there is a record all the same, of what was found.
+    `record`: there is a record all the same, of what was found. `doubtful`: it may be this machine that failed and not
+    the package, for which another try may end well.
     """
 
     status: str
     reason: str | None = None
     record: bool = False
+    doubtful: bool = False
 
     def write(self, path: Path) -> None:
         """Leave the outcome for the parent."""
-        path.write_bytes(jsonl.line({"status": self.status, "reason": self.reason}))
+        path.write_bytes(jsonl.line({"status": self.status, "reason": self.reason, "doubtful": self.doubtful}))
 
 
 class NoRecordError(Exception):
@@ -112,7 +116,8 @@ def of_error(error: BaseException, places: tuple[Path, ...], key: Key | None = N
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return Outcome("memory", _sentence(f"needed more memory than it is allowed: {reason}"))
     if isinstance(error, OSError) and error.errno in _TOO_LARGE:
-        return Outcome("too_large", _sentence(f"unpacks to more than it is allowed: {reason}"))
+        full = error.errno in _DISK_FULL
+        return Outcome("too_large", _sentence(f"unpacks to more than it is allowed: {reason}"), doubtful=full)
     if key:
         reason = f"{type(error).__name__}{where}: {key.redacted(message)}"
     return Outcome("crash", _sentence(reason))
@@ -125,13 +130,15 @@ def of_child(ended: Ended, limits: Limits, left: Path) -> Outcome:
     if ended.signal == signal.SIGXCPU or (ended.signal == signal.SIGKILL and ended.cpu_seconds > limits.cpu_seconds):
         return Outcome("timeout", f"not finished after {limits.cpu_seconds:g} seconds of CPU time")
     if ended.signal == signal.SIGKILL:
-        return Outcome("memory", "killed by the kernel (SIGKILL), most likely because memory ran out")
+        return Outcome("memory", "killed by the kernel (SIGKILL), most likely because memory ran out", doubtful=True)
     if ended.signal:
-        return Outcome("crash", f"died of {signal.Signals(ended.signal).name}")
+        doubtful = ended.signal in _FROM_OUTSIDE
+        return Outcome("crash", f"died of {signal.Signals(ended.signal).name}", doubtful=doubtful)
     try:
         entry = json.loads(left.read_bytes())
         reason = None if entry["reason"] is None else _sentence(str(entry["reason"]))
-        outcome = Outcome(str(entry["status"]), reason, record=ended.exit_code == 0)
+        doubtful = entry["doubtful"] is True
+        outcome = Outcome(str(entry["status"]), reason, record=ended.exit_code == 0, doubtful=doubtful)
     except (OSError, ValueError, KeyError, TypeError):
         return Outcome("crash", f"left nothing behind and exited with {ended.exit_code}")
     if outcome.status not in (_WITH_RECORD if outcome.record else _WITHOUT_RECORD):

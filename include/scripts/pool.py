@@ -124,6 +124,10 @@ class ForkPool(Generic[T]):
                 self._reap(child)
             signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
 
+    def put_off(self, task: T) -> None:
+        """Run a task that has ended once more, after all that wait."""
+        self.waiting.insert(0, task)
+
     def _start(self, task: T, core: int) -> None:
         parent = os.getpid()
         started, began = time.time(), time.monotonic()

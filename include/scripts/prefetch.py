@@ -17,15 +17,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import exit_codes
 import jsonl
 import program
 from program import ProgramError
-from progress import Progress
+from progress import Progress, add_progress_option
 from shard import Package, ReleaseFile, Shard, read_shard
 from source import HttpSource, PathSource, Source, SourceError
 
 # Left free on the disk, in bytes: the scan unpacks archives there while the next shard is fetched.
 RESERVE = 2 * 1024**3
+_ATTEMPTS = 3  # to get a file with the right content
 # Files in a row that got no answer, after which the source is no longer asked.
 GIVE_UP_AFTER = 20
 MISSING = "missing.jsonl"  # written last: it says that the shard was fetched
@@ -42,7 +44,7 @@ class Wanted:
     """A release file and the package it belongs to."""
 
     file: ReleaseFile
-    name: str
+    package: Package
 
 
 @dataclass(frozen=True)
@@ -120,28 +122,35 @@ class Prefetch:
         target = self._web / wanted.file.path
         if _size(target) == wanted.file.size and _sha256(target) == wanted.file.sha256:
             return Fetched(wanted)
-        try:
-            self._source.fetch(wanted.file.path, lambda chunks: _save(chunks, part, wanted.file))
-        except SourceError as error:
-            return Fetched(wanted, str(error), error.answered)
-        except WrongContentError as error:
-            return Fetched(wanted, str(error))
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._source.fetch(wanted.file.path, lambda chunks: _save(chunks, part, wanted.file))
+                break
+            except SourceError as error:
+                return Fetched(wanted, str(error), error.answered)
+            except WrongContentError as error:  # it may be the way here that is damaged, not the file
+                if attempt == _ATTEMPTS - 1:
+                    return Fetched(wanted, str(error))
         target.parent.mkdir(parents=True, exist_ok=True)
         part.replace(target)
         return Fetched(wanted)
 
 
-def fetch_shard(shard: Shard, prefetch: Prefetch, cache: Path) -> None:
-    """Fetch all of `shard` and write ``missing.jsonl``; raises ProgramError if the shard as a whole failed."""
+def fetch_shard(shard: Shard, prefetch: Prefetch, cache: Path, told: Path | None) -> None:
+    """Fetch all of `shard` and write ``missing.jsonl``; raises ProgramError if the shard as a whole failed.
+
+    The file `told` says how far it is, as progress.py does.
+    """
     # What is not scanned is not fetched: a known package, and a refused one, whose files are recorded with the reason.
     packages = [package for package in shard.packages if package.refused is None and not package.known]
-    wanted = [Wanted(file, package.name) for package in packages for file in package.files]
+    wanted = [Wanted(file, package) for package in packages for file in package.files]
     needed = prefetch.missing_bytes(wanted)
     free = shutil.disk_usage(cache).free - RESERVE
     if needed > free:
         raise ProgramError(
             f"no room: {needed:,} bytes are still to be fetched and {max(free, 0):,} are free beside a reserve of "
-            f"{RESERVE:,}; free some space, or let fewer or smaller shards be ahead"
+            f"{RESERVE:,}; free some space, or let fewer or smaller shards be ahead",
+            exit_codes.OUT_OF_ROOM,
         )
     prefetch.prepare(packages)
     missing: list[dict[str, str | None]] = [
@@ -149,15 +158,14 @@ def fetch_shard(shard: Shard, prefetch: Prefetch, cache: Path) -> None:
         for package in shard.packages
         for path, reason in package.refused_files
     ]
-    failures = _fetch_all(prefetch, wanted, f"prefetch {shard.label}")
-    missing += [{"path": f.wanted.file.path, "name": f.wanted.name, "reason": f.failure} for f in failures]
+    failures = _fetch_all(prefetch, wanted, Progress(f"prefetch {shard.label}", len(wanted), file=told))
+    missing += [{"path": f.wanted.file.path, "name": f.wanted.package.name, "reason": f.failure} for f in failures]
     missing.sort(key=lambda entry: (str(entry["path"]), str(entry["name"])))
     prefetch.close()
     jsonl.write_atomic(cache / MISSING, map(jsonl.line, missing))
 
 
-def _fetch_all(prefetch: Prefetch, wanted: list[Wanted], label: str) -> list[Fetched]:
-    progress = Progress(label, len(wanted))
+def _fetch_all(prefetch: Prefetch, wanted: list[Wanted], progress: Progress) -> list[Fetched]:
     failures: list[Fetched] = []
     in_a_row = 0
     for fetched in prefetch.run(wanted):
@@ -168,7 +176,8 @@ def _fetch_all(prefetch: Prefetch, wanted: list[Wanted], label: str) -> list[Fet
         if fetched.failure is None:
             in_a_row = 0
             continue
-        log.warning("%r: %r: %s", fetched.wanted.name, fetched.wanted.file.path, fetched.failure)
+        seq, digest = fetched.wanted.package.seq, fetched.wanted.file.sha256
+        log.warning("package %d: the file with sha256 %s: %s", seq, digest, fetched.failure)
         failures.append(fetched)
         in_a_row = 0 if fetched.answered else in_a_row + 1
         if in_a_row >= GIVE_UP_AFTER:
@@ -233,6 +242,7 @@ def _arguments() -> argparse.Namespace:
         metavar="S",
         help="seconds without a byte before a retry (default: 60)",
     )
+    add_progress_option(parser)
     return parser.parse_args()
 
 
@@ -246,7 +256,7 @@ def main() -> None:
     else:
         source = PathSource(Path(arguments.source).absolute())
     with program.alone(cache):
-        fetch_shard(shard, Prefetch(source, cache, arguments.jobs), cache)
+        fetch_shard(shard, Prefetch(source, cache, arguments.jobs), cache, arguments.progress)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every program of this directory has in common: how it logs, and how it says that it failed."""
 
+import errno
 import fcntl
 import logging
 import signal
@@ -9,23 +10,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from exit_codes import FAILED, OUT_OF_MEMORY, OUT_OF_ROOM
+
 log = logging.getLogger(__name__)
 
 
 class ProgramError(Exception):
     """The program as a whole failed; the message is one sentence: what, why, what to do."""
 
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
 
 def run(main: Callable[[], None]) -> None:
-    """Run `main` and exit: 0, or 1 after the line ``error: <one sentence>`` as the last one on stderr."""
+    """Run `main` and exit: 0, or one of exit_codes.py after ``error: <one sentence>`` as the last line on stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         main()
     except ProgramError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_code)
     except OSError as error:
-        _fail(f"{error}; check the paths, their permissions and the free space, then run the same command again")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _fail(
+            f"{error}; check the paths, their permissions and the free space, then run the same command again",
+            OUT_OF_ROOM if full else FAILED,
+        )
+    except MemoryError:
+        _fail("this machine has no memory left; run the same command again once it has", OUT_OF_MEMORY)
     except KeyboardInterrupt:
         _fail("stopped by a signal; run the same command again to go on where it stopped")
 
@@ -53,9 +66,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str, exit_code: int = FAILED) -> None:
     sys.stdout.flush()
     for handler in logging.getLogger().handlers:
         handler.acquire()  # and never released: a thread that still runs must not log after the last line
     print("error:", " ".join(sentence.split()), file=sys.stderr, flush=True)
-    sys.exit(1)
+    sys.exit(exit_code)

@@ -1,27 +1,46 @@
-"""How far a program is: a bar on a terminal, otherwise a log line every few seconds."""
+"""How far a program is: a bar on a terminal, else a log line every few seconds; and a file for whoever follows it."""
 
+import argparse
+import contextlib
+import json
 import logging
 import sys
 import time
+from pathlib import Path
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-_LOG_EVERY = 5.0  # seconds
+_TELL_EVERY = 5.0  # seconds
 
 log = logging.getLogger(__name__)
 
 
-class Progress:
-    """Counts finished items of `total`; `done` of them were finished by an earlier run and do not count as speed."""
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the file of a `Progress`."""
+    parser.add_argument(
+        "--progress",
+        type=Path,
+        metavar="FILE",
+        help='where to say every few seconds how far it is: {"label", "done", "failed", "total", "rate"}',
+    )
 
-    def __init__(self, label: str, total: int, done: int = 0) -> None:
+
+class Progress:
+    """Counts finished items of `total`; `done` of them were finished by an earlier run and do not count as speed.
+
+    `file` holds the counts and the items a second, null before the first.
+    """
+
+    def __init__(self, label: str, total: int, done: int = 0, file: Path | None = None) -> None:
         self._label = label
         self._total = total
+        self._file = file
         self._done = done
         self._failed = 0
         self._here = 0
-        self._started = self._logged = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._bar = tqdm(total=total, initial=done, desc=label, unit="") if sys.stderr.isatty() else None
+        self._write(None)
 
     def advance(self, *, failed: bool) -> None:
         """Count one more item."""
@@ -34,21 +53,30 @@ class Progress:
         self.tick()
 
     def tick(self) -> None:
-        """Log a line if the last one is long enough ago; call it whenever there is time."""
-        if self._bar is None and time.monotonic() - self._logged >= _LOG_EVERY:
-            self._log()
+        """Tell how far it is if that was long enough ago; call it whenever there is time."""
+        if time.monotonic() - self._told >= _TELL_EVERY:
+            self._tell()
 
     def close(self) -> None:
-        """Log the last line, or leave the bar as it is."""
+        """Tell how far it came, and leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()
-        else:
-            self._log()
+        self._tell()
 
-    def _log(self) -> None:
-        self._logged = time.monotonic()
-        rate = self._here / max(self._logged - self._started, 1e-3)
+    def _tell(self) -> None:
+        self._told = time.monotonic()
+        rate = self._here / max(self._told - self._started, 1e-3)
+        self._write(rate or None)
+        if self._bar is not None:
+            return
         left = f"{(self._total - self._done) / rate / 60:.0f} min left" if rate else "time left unknown"
         log.info(
             "%s: %d/%d done, %d failed, %.1f/s, %s", self._label, self._done, self._total, self._failed, rate, left
         )
+
+    def _write(self, rate: float | None) -> None:
+        if self._file is None:
+            return
+        told = {"label": self._label, "done": self._done, "failed": self._failed, "total": self._total, "rate": rate}
+        with contextlib.suppress(OSError):  # what it is told of goes on without it
+            self._file.write_text(json.dumps(told), encoding="ascii")

@@ -31,6 +31,7 @@ from typing import Any
 
 import cores
 import cost
+import exit_codes
 import isolation
 import joblog
 import jsonl
@@ -45,13 +46,15 @@ from mirror_view import visible_document
 from outcome import Outcome
 from pool import Ended, ForkPool, Limits
 from program import ProgramError
-from progress import Progress
+from progress import Progress, add_progress_option
 from redaction import Key
 from shard import Package, ReleaseFile, read_shard
 
 NEARLY = 0.95  # of the memory a child may use: so much is taken to be all of it
 # Fewer packages than this, all crashed, are bad luck; from here on the scanner itself is taken to be broken.
 SUSPICIOUS = 5
+# With less on the disk, one that is full is no package's doing. No package unpacks to more.
+ROOM = 2 * 1024**3
 # Fixed before Python starts: the order of sets, and that text is UTF-8, on whatever machine this is.
 _PYTHON = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
 _RESULTS = ("records.jsonl.zst", "status.jsonl", "joblog.txt", "known.jsonl", "scanner.json")
@@ -221,6 +224,7 @@ def scan_packages(
         else:
             _report(workspace, progress, job, result)
     scans.sort(key=lambda job: cost.predicted(job.package, job.files), reverse=True)
+    put_off = set()
     for event in pool.run(scans):
         if not pool.waiting:
             turn.close()
@@ -229,7 +233,7 @@ def scan_packages(
             continue
         job, ended = event
         if ended.postponed:
-            log.info("%r: put off, memory is short", job.package.name)
+            log.info("package %d: put off, memory is short", job.package.seq)
             workspace.clear(job)
             continue
         result = outcome.of_child(ended, pool.limits, job.outcome)
@@ -245,7 +249,25 @@ def scan_packages(
             else:
                 if len(job.files) < len(job.package.files):
                     result = outcome.missing_files(job.package, job.files)
+        if result.doubtful:
+            workspace.clear(job)
+            if result.status == "too_large":
+                _check_room(job.directory.parent)
+            if job.package.seq not in put_off:
+                log.info("package %d: %s, is tried once more", job.package.seq, result.status)
+                put_off.add(job.package.seq)
+                pool.put_off(job)
+                continue
         _report(workspace, progress, job, result, ended, record)
+
+
+def _check_room(directory: Path) -> None:
+    if (free := shutil.disk_usage(directory).free) < ROOM:
+        raise ProgramError(
+            f"the disk is full, {free:,} bytes are free; free some space and run the same command again, which goes on "
+            "where this one stopped",
+            exit_codes.OUT_OF_ROOM,
+        )
 
 
 def scan_in_child(engine: ModuleType, web: Path, unconfined: Collection[str], key: Key | None, job: Job) -> None:
@@ -302,7 +324,7 @@ def _report(
 ) -> None:
     failed = result.status not in ("ok", "no_release")
     if failed:
-        log.warning("%r: %s: %s", job.package.name, result.status, result.reason)
+        log.warning("package %d: %s; status.jsonl has its name and the reason", job.package.seq, result.status)
     if job.package.known:
         workspace.keep_known(job, result)
     else:
@@ -350,6 +372,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="the unpacked aura_dataset (default: none is used)")
     parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=f"packages at a time (default: {cores})")
     scanner_identity.add_options(parser)
+    add_progress_option(parser)
     parser.add_argument(
         "--memfree",
         type=int,
@@ -402,7 +425,7 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     work = functools.partial(scan_in_child, engine, web, refused, settings.key)
     pool = ForkPool(work, Cores(arguments.jobs, arguments.share), limits, arguments.memfree * 1024**2)
     todo = [package for package in shard.packages if package.name not in done]
-    progress = Progress(f"scan {shard.label}", len(shard.packages), done=len(done))
+    progress = Progress(f"scan {shard.label}", len(shard.packages), len(done), arguments.progress)
     with cores.turn(arguments.share) as turn:
         scan_packages(todo, workspace, pool, web, progress, turn)
     progress.close()
@@ -411,7 +434,8 @@ def scan_shard(arguments: argparse.Namespace, output: Path) -> None:
     if len(crashes) >= SUSPICIOUS:
         workspace.start_anew()  # the next run is to try them again
         raise ProgramError(
-            f"all {len(crashes)} packages crashed, the first with: {crashes[0]}; check the scanner environment"
+            f"all {len(crashes)} packages crashed, the first with: {crashes[0]}; check the scanner environment",
+            exit_codes.SCANNER_BROKEN,
         )
     workspace.close()
 

@@ -30,7 +30,9 @@ from program import ProgramError
 
 _CANONICAL_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NOT_ALLOWED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\?#]")
+_NOT_ALLOWED = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\\?#]"
+)
 _MAX_NAME = 250  # bytes; "<name>.json" is a file name
 _MAX_COMPONENT = 255  # bytes; the limit of every file system a cache lives on
 
@@ -110,8 +112,8 @@ def check_name(name: str) -> str:
 def check_path(path: str) -> str:
     """Return `path` if it is a relative file path below ``packages/``; raises RefusedError otherwise.
 
-    Refused are ``.``, ``..`` and empty components, control characters, lone surrogates, backslashes, and the ``?``
-    and ``#`` that would end the path in a URL.
+    Refused are ``.``, ``..`` and empty components, control characters and others that are not seen, lone surrogates,
+    backslashes, and the ``?`` and ``#`` that would end the path in a URL.
     """
     parts = path.split("/")
     if parts[0] != "packages" or len(parts) < 2:

@@ -11,7 +11,8 @@ from asgiref.sync import sync_to_async
 
 from pypi_scan.fleet import NoWorkerError
 from pypi_scan.fleet_file import open_fleet
-from worker_jobs.worker import WorkerError, listed_workers
+from worker_jobs.failures import WorkerError
+from worker_jobs.worker import listed_workers
 
 _POLL_SECONDS = 5.0
 _LOOKS_A_LIST = 6  # looks for room between two looks at the list of workers

@@ -5,8 +5,8 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -21,15 +21,11 @@ from pypi_scan.prediction import COSTS, record_costs
 from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import redaction_key
 from pypi_scan.results import RESULT_FILES, ResultsError, Scanner, difference, read_statuses
+from pypi_scan.scan_progress import Count
 from pypi_scan.settings import Settings
-from worker_jobs.worker import (
-    Worker,
-    WorkerError,
-    WorkerUnreachableError,
-    check_ids,
-    listed_workers,
-    worker_session,
-)
+from worker_jobs.failures import BadResultsError, CommandError, WorkerError, WorkerUnreachableError
+from worker_jobs.job_protocol import job_command
+from worker_jobs.worker import Worker, check_ids, listed_workers, worker_session
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +33,18 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "include" / "scripts"
 _MIN_FREE_GB = 4  # what prefetch leaves free, and something to work with
 _MAX_RESULT_BYTES = 4 * 1024**3
 
+type _Words = Annotated[str, msgspec.Meta(max_length=300, pattern=r"^[ -~]*$")]
+
 
 class WorkerReport(msgspec.Struct):
     """What check_worker.py prints."""
 
-    python: str
-    cores: int
-    memory_bytes: int
-    free_bytes: int
-    aura: str
-    isolation: str
+    python: _Words
+    cores: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    memory_bytes: Count
+    free_bytes: Count
+    aura: _Words
+    isolation: _Words
 
 
 def prepare_workers(settings: Settings, scan_id: str, package_timeout: int) -> dict[str, Any]:
@@ -151,7 +149,9 @@ def prepare_worker(
         )
         scans = session.run(["ls", "-1", "--", worker.scan_dir(scan_id).parent]).split()
     if others := set(scans) - {scan_id}:
-        log.warning("the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others))
+        log.warning(
+            "the worker's disk also holds the scans %s: they run, or were never cleaned up", sorted(others)[:10]
+        )
     try:
         report = msgspec.json.decode(output, type=WorkerReport)
     except msgspec.MsgspecError:
@@ -177,7 +177,8 @@ def scanner_options(worker: Worker, settings: Settings, scan_id: str, package_ti
 def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker) -> ShardSummary:
     """Copy a shard's results from its worker to ``<scans_dir>/<scan_id>/results/<shard>/``, ready to be packed.
 
-    Raises WorkerError if they cannot be had or are not what the shard asked for; nothing is kept then.
+    Raises WorkerError if they cannot be had, and BadResultsError if they are not what the shard asked for: nothing is
+    kept then, neither here nor on the worker.
     """
     check_ids(scan_id, shard)
     scan_dir = settings.scans_dir / scan_id
@@ -200,8 +201,11 @@ def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker
         target.parent.mkdir(exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         incoming.replace(target)
-    except ResultsError as error:
-        raise WorkerError(f"worker {worker.conn_id} returned unusable results of shard {shard}: {error}") from error
+    except WorkerUnreachableError:
+        raise
+    except (ResultsError, WorkerError) as error:
+        _remove_results(worker, scan_id, shard)
+        raise BadResultsError(f"worker {worker.conn_id} returned unusable results of shard {shard}: {error}") from error
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     log.info("shard %s: %s", shard, summary)
@@ -209,7 +213,7 @@ def collect_results(settings: Settings, scan_id: str, shard: str, worker: Worker
 
 
 def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
-    """Remove the prefetched files of a shard from the workers that had it; one that cannot be reached is passed over.
+    """End the jobs of a shard and remove its files from the workers that had it; one that is gone is passed over.
 
     Raises WorkerError if a worker answers, but does not remove them.
     """
@@ -218,14 +222,13 @@ def evict_shard(settings: Settings, scan_id: str, shard: str) -> None:
     with open_fleet(scan_dir) as fleet:
         state = fleet.shards[shard]
     for name in filter(None, (*state.failed_on, state.worker)):
-        worker = Worker.from_connection(name)
-        _remove(worker, worker.cache_dir(scan_id, shard))
+        _free(name, scan_id, shard)
     with open_fleet(scan_dir) as fleet:
         fleet.done(shard)
 
 
 def cleanup_workers(settings: Settings, scan_id: str) -> None:
-    """Remove everything of a scan from the disks of its workers; one that cannot be reached is passed over.
+    """End the jobs of a scan and remove everything of it from its workers; one that is gone is passed over.
 
     Raises WorkerError if a worker answers, but does not remove it.
     """
@@ -233,13 +236,37 @@ def cleanup_workers(settings: Settings, scan_id: str) -> None:
     with open_fleet(settings.scans_dir / scan_id) as fleet:
         names = list(fleet.workers)
     for name in names:
+        _free(name, scan_id)
+
+
+def _free(name: str, scan_id: str, shard: str | None = None) -> None:
+    """End the jobs of a scan or one shard on a worker, and remove its directory or the files that the shard needed."""
+    try:
         worker = Worker.from_connection(name)
-        _remove(worker, worker.scan_dir(scan_id))
-
-
-def _remove(worker: Worker, directory: PurePosixPath) -> None:
+    except AirflowNotFoundException:
+        log.warning("there is no connection %s any more: what that worker still has is left to who removed it", name)
+        return
+    if shard:
+        end = job_command(worker, scan_id, "end", worker.job_dir(scan_id, shard))
+        directories = [worker.job_dir(scan_id, shard), worker.cache_dir(scan_id, shard)]
+    else:
+        end = job_command(worker, scan_id, "end-all", worker.jobs_dir(scan_id))
+        directories = [worker.scan_dir(scan_id)]
     try:
         with worker_session(worker) as session:
-            session.remove(directory)
+            try:
+                session.run(end, timeout=120.0)
+            except CommandError as error:
+                log.warning("%s; without the program that ends jobs there are none", error)
+            for directory in directories:
+                session.remove(directory)
     except WorkerUnreachableError as error:
-        log.warning("%s; it still has %s on its disk", error, directory)
+        log.warning("%s; it still has files of scan %s on its disk", error, scan_id)
+
+
+def _remove_results(worker: Worker, scan_id: str, shard: str) -> None:
+    try:
+        with worker_session(worker) as session:
+            session.remove(worker.results_dir(scan_id, shard))
+    except WorkerUnreachableError as error:
+        log.warning("%s; its unusable results of shard %s are still there", error, shard)

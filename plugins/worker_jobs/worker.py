@@ -20,11 +20,13 @@ from pathlib import Path, PurePosixPath
 import paramiko
 from airflow.providers.ssh.hooks.ssh import SSHHook
 from airflow.sdk import BaseHook, Variable
-from airflow.sdk.exceptions import AirflowException
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
+from pypi_scan.names import printable
 from pypi_scan.plan import SCAN_ID
 from pypi_scan.redaction_key import REDACTION_KEY
 from pypi_scan.shard import SHARD_ID
+from worker_jobs.failures import CommandError, WorkerError, WorkerRefusedError, WorkerUnreachableError
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +40,11 @@ _DEFAULT_WORKER = "pypi_worker"
 _CONN_ID = re.compile(r"[\w.-]{1,200}", re.ASCII)
 _ANSWERS = (errno.ENOENT, errno.EACCES)  # what SFTP servers say of a file; all else paramiko has no number for
 _CONNECT_SECONDS = 20
+_CONNECT_ATTEMPTS = 3
+_UNCHECKED = ("no_host_key_check", "allow_host_key_change", "ignore_hostkey_verification")
 _TRANSFER_SECONDS = 60.0  # without a byte, after which a transfer is given up
 _MAX_OUTPUT_BYTES = 1024**2
-
-
-class WorkerError(AirflowException):
-    """A worker cannot be used, or did not do what it was told. The message is one sentence a person can act on."""
-
-
-class WorkerUnreachableError(WorkerError):
-    """A worker cannot be connected to, is not the one it was, or the connection to it broke."""
+_REQUESTS = 64  # of 32 KiB each: what is asked for and not yet written is in memory
 
 
 def listed_workers() -> list[str]:
@@ -86,6 +83,11 @@ class Worker:
                 f"the connection {conn_id} needs `work_dir` (an absolute path) and `python` in its extra; "
                 "see the module worker_jobs.worker"
             )
+        if unchecked := [name for name in _UNCHECKED if str(extra.get(name, "false")).lower() != "false"]:
+            raise WorkerError(
+                f"the connection {conn_id} has `{unchecked[0]}` in its extra; remove it, and put the worker's public "
+                "host key there as `host_key`: whoever answers in its place would be given the scan"
+            )
         if cores and not str(cores).isdecimal():
             raise WorkerError(f"the connection {conn_id} has {cores!r} as `cores` in its extra, not a whole number")
         weight = _positive(extra.get("weight") or 1)
@@ -112,8 +114,12 @@ class Worker:
         return self.scan_dir(scan_id) / "redaction" / REDACTION_KEY
 
     def jobs_dir(self, scan_id: str) -> PurePosixPath:
-        """Where each job has a directory with its log, process group and exit code."""
+        """Where each job has a directory, as include/scripts/job.py describes it."""
         return self.scan_dir(scan_id) / "jobs"
+
+    def job_dir(self, scan_id: str, shard: str) -> PurePosixPath:
+        """The directory of the job that works on a shard: there is one at most."""
+        return self.jobs_dir(scan_id) / shard
 
     def shard_file(self, scan_id: str, shard: str) -> PurePosixPath:
         """The shard as the plan wrote it."""
@@ -137,15 +143,17 @@ class WorkerSession:
         self._sftp = client.open_sftp()
         self._sftp.get_channel().settimeout(_TRANSFER_SECONDS)
 
-    def run(self, command: Sequence[str | PurePosixPath], timeout: float = 60.0) -> str:
+    def run(self, command: Sequence[str | PurePosixPath], timeout: float = 60.0, stdin: bytes = b"") -> str:
         """Run a command, each argument as it is, and return its standard output.
 
-        Raises WorkerError with the last line of its standard error if it fails, if it is silent for `timeout` seconds,
-        or if it writes more than a megabyte.
+        Raises CommandError with the last line of its standard error if it fails, and WorkerError if it is silent for
+        `timeout` seconds, or if it writes more than a megabyte.
         """
         line = shlex.join(map(str, command))
         try:
-            _, stdout, stderr = self._client.exec_command(line, timeout=timeout)
+            pipe, stdout, stderr = self._client.exec_command(line, timeout=timeout)
+            pipe.write(stdin)
+            pipe.channel.shutdown_write()
             output, errors = stdout.read(_MAX_OUTPUT_BYTES), stderr.read(_MAX_OUTPUT_BYTES)
             if _MAX_OUTPUT_BYTES in (len(output), len(errors)):
                 raise self._error(f"{command[0]} wrote more than {_MAX_OUTPUT_BYTES} bytes")
@@ -155,7 +163,8 @@ class WorkerSession:
         except CONNECTION_ERRORS as error:
             raise self._broken(f"{command[0]} did not answer", error) from error
         if exit_code != 0:
-            raise self._error(f"{last_words(errors.decode('utf-8', 'replace'))} (exit code {exit_code})")
+            said = last_words(errors.decode("utf-8", "replace"))
+            raise CommandError(f"worker {self.worker.conn_id}: {said} (exit code {exit_code})", exit_code)
         return str(output, "utf-8", "replace")
 
     def make_dir(self, path: PurePosixPath) -> None:
@@ -187,7 +196,7 @@ class WorkerSession:
             if size > limit:
                 raise self._error(f"{source} is larger than {limit} bytes")
             with self._sftp.open(str(source), "rb") as remote, target.open("wb") as local:
-                remote.prefetch(size)
+                remote.prefetch(size, max_concurrent_requests=_REQUESTS)
                 while copied <= size and (block := remote.read(1 << 18)):
                     copied += len(block)
                     local.write(block)
@@ -209,7 +218,7 @@ class WorkerSession:
 def worker_session(worker: Worker) -> Iterator[WorkerSession]:
     """Connect to a worker; raises WorkerError, in one sentence, if it cannot be reached or is not the one it was."""
     try:
-        client = SSHHook(ssh_conn_id=worker.conn_id, conn_timeout=_CONNECT_SECONDS).get_conn()
+        client = _connect(worker.conn_id)
     except Exception as error:
         raise connection_error(worker.conn_id, error) from error
     with client:
@@ -220,17 +229,33 @@ def worker_session(worker: Worker) -> Iterator[WorkerSession]:
         yield session
 
 
+def _may_pass(error: BaseException) -> bool:
+    """Return whether a connection may come off at another try: a wrong key, tried again, looks like an attack."""
+    refused = isinstance(error, Exception) and isinstance(connection_error("", error), WorkerRefusedError)
+    return isinstance(error, CONNECTION_ERRORS) and not refused
+
+
+@retry(
+    stop=stop_after_attempt(_CONNECT_ATTEMPTS),
+    wait=wait_random(2, 5),
+    retry=retry_if_exception(_may_pass),
+    reraise=True,
+)
+def _connect(conn_id: str) -> paramiko.SSHClient:
+    return SSHHook(ssh_conn_id=conn_id, conn_timeout=_CONNECT_SECONDS, conn_retry_attempts=1).get_conn()
+
+
 def connection_error(conn_id: str, error: Exception) -> WorkerUnreachableError:
     """Say in one sentence why a connection could not be made."""
     if isinstance(error, paramiko.BadHostKeyException):
-        return WorkerUnreachableError(
+        return WorkerRefusedError(
             f"worker {conn_id} shows another host key than the one pinned in its connection: do not go on unless you "
             "know why, then put the new key into the connection's extra `host_key`"
         )
     if isinstance(error, paramiko.AuthenticationException):
-        return WorkerUnreachableError(f"worker {conn_id} does not accept the key of its connection: {error}")
+        return WorkerRefusedError(f"worker {conn_id} does not accept the key of its connection: {error}")
     if "not found in known_hosts" in str(error):  # paramiko has no class of its own for it
-        return WorkerUnreachableError(
+        return WorkerRefusedError(
             f"worker {conn_id} shows a host key that is not known here: make sure that it is the right one, then put "
             "it into the connection's extra `host_key`"
         )
@@ -242,7 +267,7 @@ def connection_error(conn_id: str, error: Exception) -> WorkerUnreachableError:
 def last_words(text: str) -> str:
     """Return the last line a program wrote, which is its ``error: <one sentence>`` if it is one of include/scripts."""
     lines = text.strip().splitlines() or ["no error message"]
-    return lines[-1][:1000].removeprefix("error: ")
+    return printable(lines[-1].removeprefix("error: "))
 
 
 def _positive(value: object) -> float | None:

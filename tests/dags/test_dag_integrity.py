@@ -11,7 +11,13 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 
 # Every file in dags/ and the number of DAGs in it.
-DAG_FILES = {"download_stats.py": 1, "pypi_sync.py": 1, "dataset_regeneration.py": 1, "global_scan.py": 1}
+DAG_FILES = {
+    "download_stats.py": 1,
+    "pypi_sync.py": 1,
+    "mirror_verify.py": 1,
+    "dataset_regeneration.py": 1,
+    "global_scan.py": 1,
+}
 
 READ_DAGS = """
 import json, os, sys
@@ -87,6 +93,7 @@ def test_every_dag_has_the_common_defaults_and_known_tags(bag):
     for dag_id, dag in bag["dags"].items():
         assert dag["default_args"] == [
             "execution_timeout",
+            "on_failure_callback",
             "owner",
             "retries",
             "retry_delay",
@@ -119,6 +126,7 @@ def test_schedules(bag):
     assert timetables == {
         "download_stats": "CronTriggerTimetable",
         "pypi_sync": "CronTriggerTimetable",
+        "mirror_verify": "CronTriggerTimetable",
         "dataset_regeneration": "AssetTriggeredTimetable",
         "global_scan": "ScanTimetable",
     }

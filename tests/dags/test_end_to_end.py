@@ -118,6 +118,7 @@ def test_the_small_datasets_hold_what_upstream_holds(first_sync, fetch, upstream
         "pypi_download_stats.gz",
         "pypi_download_stats.json",
         "pypi_package_list.gz",
+        "pypi_project_status.json.gz",
         "reverse_dependencies.gz",
     ]
     for name in ["md5_checksums.txt", *names]:

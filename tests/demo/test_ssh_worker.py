@@ -1,7 +1,7 @@
 """The demo's SSH worker: who may come in, what it says, and that nothing of it is left."""
 
 import asyncio
-import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -84,54 +84,17 @@ def test_only_this_machine_can_connect(worker: SSHWorker) -> None:
     assert listening_addresses(worker.port) == {"127.0.0.1"}
 
 
-JOB = """
-mkdir -p pypi-scan/jobs/1
-setsid bash -c "trap '' TERM; echo -n \\$\\$ > '$PWD/pypi-scan/jobs/1/pid'; sleep 1000 & wait" <&- >&- 2>&- &
-"""
-
-
 def test_detached_jobs_outlive_their_connection_but_not_the_worker(tmp_path: Path) -> None:
-    pid_file = tmp_path / "home" / "pypi-scan" / "jobs" / "1" / "pid"
+    job = Path(__file__).resolve().parents[2] / "include" / "scripts" / "job.py"
+    order = '{"programs": [{"command": ["sh", "-c", "echo $$ > pid; exec sleep 1000"], "seconds": 1000}]}'
+    pid_file = tmp_path / "home" / "pid"
     with ssh_worker(tmp_path / "home") as worker:
-        run(worker, JOB)
+        started = run(worker, f"echo '{order}' | {sys.executable} {job} start pypi-scan/jobs/1 --owner=me")
+        assert started.exit_status == 0
         wait_for(lambda: pid_file.exists() and pid_file.read_text())
         pid = int(pid_file.read_text())
         assert run(worker, f"kill -0 {pid}").exit_status == 0
     wait_for(lambda: not alive(pid))
-
-
-def test_a_number_that_belongs_to_something_else_is_left_alone(tmp_path: Path) -> None:
-    job = tmp_path / "home" / "pypi-scan" / "jobs" / "1"
-    job.mkdir(parents=True)
-    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as other:
-        (job / "pid").write_text(str(other.pid))
-        with ssh_worker(tmp_path / "home"):
-            pass
-        assert other.poll() is None
-        other.kill()
-
-
-def test_a_job_that_has_not_written_its_number_yet(tmp_path: Path) -> None:
-    with ssh_worker(tmp_path / "home"):
-        (tmp_path / "home" / "jobs" / "1").mkdir(parents=True)
-        (tmp_path / "home" / "jobs" / "1" / "pid").touch()
-
-
-def test_a_job_that_has_ended_is_left_alone(tmp_path: Path) -> None:
-    """Its number may be that of another process by now."""
-    with ssh_worker(tmp_path / "home") as worker:
-        run(worker, JOB)
-        job = tmp_path / "home" / "pypi-scan" / "jobs" / "1"
-        wait_for(lambda: (job / "pid").exists() and (job / "pid").read_text())
-        pid = int((job / "pid").read_text())
-        (job / "exit_code").write_text("0")
-    try:
-        assert alive(pid)
-    finally:
-        (job / "exit_code").unlink()
-        with ssh_worker(tmp_path / "home"):
-            pass
-        wait_for(lambda: not alive(pid))
 
 
 def test_it_ends_with_clients_and_commands_still_there(tmp_path: Path) -> None:

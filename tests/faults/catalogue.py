@@ -5,6 +5,7 @@ the real system, and does its harm. What comes after a ``yield`` is done once th
 before clearing what failed.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -27,6 +28,9 @@ from .tcp_proxy import INTERNAL_ERROR
 BY_ITSELF = "by itself"
 ONE_CLEAR = "after one clear of the failed tasks"
 _AIRFLOW = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+
+_MEMORY = Path("/sys/fs/cgroup/memory")
+_FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
 Strike = Callable[[FaultyWorld, Run], Iterator[None] | None]
 
@@ -110,7 +114,7 @@ def _kill_task(task_id: str) -> Strike:
     return strike
 
 
-for _task in ("plan", "prepare", "divide", "collect", "editions", "pack", "publish"):
+for _task in ("plan", "divide", "collect", "pack", "publish"):
     FAULTS.append(
         Fault(
             f"{_task}_killed",
@@ -177,12 +181,81 @@ def results_removed(where: FaultyWorld, run: Run) -> None:
     shutil.rmtree(results()[0].parent)
 
 
-@fault(IN_A_SCAN, "the network to the worker is cut for 20 seconds: nothing comes through, nothing says so")
+def _change_result(change: Callable[[Path], object]) -> Strike:
+    def strike(where: FaultyWorld, run: Run) -> None:
+        def results() -> list[Path]:
+            found = (where.work_dir / "scans" / run.scan_dir.name).glob("results/*/records.jsonl.zst")
+            return list(found) if run.scan_dir else []
+
+        run.wait_for(lambda: run.scan_dir and results(), "results")
+        change(results()[0])
+
+    return strike
+
+
+def _link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/etc/hostname")
+
+
+for _how, _what, _lie in (
+    ("forged", "the worker returns other bytes than its records", lambda path: path.write_bytes(b"lies")),
+    ("linked", "the worker has a symbolic link in place of its records", _link),
+    ("flooding", "the worker returns a terabyte in place of its records", lambda path: os.truncate(path, 1 << 40)),
+):
+    FAULTS.append(Fault(f"results_{_how}", "the scan of a shard has ended", _what, BY_ITSELF, _change_result(_lie)))
+
+
+@fault(IN_A_SCAN, "the memory of the scan is limited to 24 MB until the kernel has killed a process for want of it")
+def memory_exhausted(where: FaultyWorld, run: Run) -> Iterator[None]:
+    run.until_scanning()
+    group = _MEMORY / f"faults-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"memory cannot be limited here: {error}")
+    limit = group / "memory.limit_in_bytes"
+    limit.write_text(str(24 << 20))
+
+    def killed() -> bool:
+        for pid in where.on_worker("scan_shard.py"):
+            with contextlib.suppress(OSError):
+                (group / "cgroup.procs").write_text(str(pid))
+        return "oom_kill 0" not in (group / "memory.oom_control").read_text()
+
+    run.wait_for(killed, "a process killed for want of memory")
+    limit.write_text("-1")
+    yield
+    group.rmdir()
+
+
+@fault(IN_A_SCAN, "the worker's clock jumps ahead by a day, and back by two")
+def clock_jumps(where: FaultyWorld, run: Run) -> Iterator[None]:
+    if not _FAKETIME.exists():
+        pytest.skip("libfaketime is not installed; on Debian: apt-get install faketime")
+    clock = where.home / "clock"
+    clock.write_text("+0")
+    configuration = where.home / "sshd_config"
+    before = configuration.read_text()
+    configuration.write_text(
+        f"{before.rstrip()} LD_PRELOAD={_FAKETIME} FAKETIME_TIMESTAMP_FILE={clock} FAKETIME_NO_CACHE=1\n"
+    )
+    where.services["sshd"].kill()
+    run.until_scanning()
+    for jump in ("+1d", "-1d"):
+        scanned = run.scanned()
+        clock.write_text(jump)
+        run.wait_for(lambda scanned=scanned: run.scanned() != scanned, "another package scanned")  # type: ignore[misc]
+    yield
+    configuration.write_text(before)
+    where.services["sshd"].kill()
+
+
+@fault(IN_A_SCAN, "the network to the worker is cut for 5 minutes: nothing comes through, nothing says so")
 def network_cut(where: FaultyWorld, run: Run) -> None:
     run.until_scanning()
     where.network.swallow()
-    ended = _after(20)
-    run.wait_for(ended, "20 seconds")
+    run.wait_for(_after(300), "5 minutes", 400)
     where.network.restore()
 
 
@@ -242,7 +315,6 @@ def _reversed(response: Response) -> Response:
 
 for _how, _what, _change in (
     ("500", "answers 500", _status(HTTPStatus.INTERNAL_SERVER_ERROR)),
-    ("404", "answers 404", _status(HTTPStatus.NOT_FOUND)),
     ("truncated", "sends half of a file", _half),
     ("wrong", "sends other bytes than a file's", _reversed),
 ):

@@ -30,7 +30,7 @@ from .postgres import postgres, programs
 from .services import SERVICE, Services, command_line, descends_from, processes
 from .tcp_proxy import TcpProxy
 
-SCAN = {"as_of": "2026-11-01", "mode": "full", "shards": 3, "package_timeout": 120, "publish": True}
+SCAN = {"as_of": "2026-11-01", "mode": "full", "shards": 2, "package_timeout": 120, "publish": True}
 WORKER = "FAULTS_WORKER"
 """The environment variable that every process on the worker has."""
 
@@ -54,6 +54,8 @@ from datetime import timedelta
 def task_policy(task):
     task.retry_delay = timedelta(seconds=5)
     task.retry_exponential_backoff = False
+    for rule in task.retry_policy.rules if task.retry_policy else ():
+        rule.retry_delay = timedelta(seconds=5)
 """
 
 
@@ -243,6 +245,7 @@ def faulty_world(root: Path) -> Iterator[FaultyWorld]:
             "PYTHONPATH": str(root / "policy"),
             "AIRFLOW_CONN_PYPI_WORKER": json.dumps(connection),
             "AIRFLOW_CONN_PYPI_CDN": json.dumps(cdn),
+            "PYPI_SCAN_WORKER_PATIENCE": "45",
             "PYPI_SCAN_MIRROR_SOURCE": f"http://127.0.0.1:{mirror.port}",
         }
         flow = stack.enter_context(

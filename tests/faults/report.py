@@ -12,7 +12,8 @@ _HEAD = """# Faults
 
 Written by `make test-faults`, which has each of these faults strike in the middle of a scan of the demo world: Airflow
 on PostgreSQL, OpenSSH's sshd as worker, an S3 store, proxies between them. Services are started again when they die.
-Airflow is set to miss a dead service within 15 seconds and to retry after 5, which only makes the test shorter.
+Airflow is set to miss a dead service within 15 seconds and to retry after 5, and a worker is waited for 45 seconds, not
+ten minutes, which only makes the test shorter.
 
 After each fault: the run has succeeded, by itself or after one clear of the failed tasks; the dataset and the status of
 each package are the same, byte for byte, as those of an undisturbed scan; every package has one status and at most one
@@ -32,12 +33,16 @@ class Row:
     what: str
     ended: str
     seconds: float
+    commit: str
     passed: bool
     problem: str = ""
 
 
-def write_report(rows: list[Row]) -> None:
-    """Write the figures and the page."""
+def write_report(rows: list[Row], order: list[str]) -> None:
+    """Write the figures and the page: these rows, and in `order` those of earlier runs that they do not replace."""
+    earlier = json.loads(FIGURES.read_text(encoding="utf-8"))["rows"] if FIGURES.exists() else []
+    by_name = {row.fault: row for row in (*(Row(**each) for each in earlier), *rows)}
+    rows = [by_name[name] for name in order if name in by_name]
     summary = {"faults": len(rows), "passed": sum(row.passed for row in rows)}
     figures = {"rows": [asdict(row) for row in rows], "summary": summary}
     FIGURES.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -140,7 +140,11 @@ class Results:
         return self.directory
 
     def accept(self, scanner: Scanner = SCANNER) -> ShardSummary:
-        """Write them, and have the control host accept them."""
+        """Write them, the statuses telling of the records as these are now, and have the control host accept them."""
+        records = {record["pypi"]["name"]: record for record in self.records}
+        for status in self.statuses:
+            if (record := records.get(status["name"])) and isinstance(record["detections"], list):
+                status |= {"detections": len(record["detections"]), "score": record["score"]}
         self.write()
         return self.accept_written(scanner)
 

@@ -88,7 +88,7 @@ def test_a_worker_that_fails_again_and_again_is_left_out():
     for number in range(STRIKES):
         shard = f"{number + 1:04}"
         some.shards[shard].worker = "two"
-        assert some.strike(shard, "no route to host")
+        assert some.strike(shard, "no route to host", begin_again=True)
         assert some.shards[shard].worker is None
     assert "no route to host" in some.workers["two"].left_out
     assert {some.claim(shard, 0) for shard in some.shards} == {"one", None}
@@ -97,10 +97,10 @@ def test_a_worker_that_fails_again_and_again_is_left_out():
 def test_a_shard_that_failed_on_one_worker_goes_to_another():
     some = fleet()
     first = some.claim("0001", 0)
-    assert some.strike("0001", "out of room")
+    assert some.strike("0001", "out of room", begin_again=True)
     second = some.claim("0001", 0)
     assert {first, second} == {"one", "two"}
-    assert not some.strike("0001", "out of room"), "it was everywhere, and stays"
+    assert not some.strike("0001", "out of room", begin_again=True), "it was everywhere, and stays"
     assert some.shards["0001"].worker == second
 
 
@@ -108,7 +108,7 @@ def test_the_last_worker_is_not_left_out():
     some = fleet(only=Capacity(2))
     some.claim("0001", 0)
     for _ in range(STRIKES + 1):
-        assert not some.strike("0001", "no route to host")
+        assert not some.strike("0001", "no route to host", begin_again=True)
     assert some.workers["only"].usable
     assert some.shards["0001"].worker == "only"
 
@@ -117,11 +117,11 @@ def test_success_takes_strikes_back():
     some = fleet()
     for shard in ("0001", "0002", "0003"):
         some.shards[shard].worker = "one"
-    some.strike("0001", "a reason")
-    some.strike("0002", "a reason")
+    some.strike("0001", "a reason", begin_again=True)
+    some.strike("0002", "a reason", begin_again=True)
     scan(some, "0003", 0, 10)
     some.shards["0004"].worker = "one"
-    some.strike("0004", "a reason")
+    some.strike("0004", "a reason", begin_again=True)
     assert some.workers["one"].usable
 
 
@@ -157,5 +157,5 @@ def test_a_shard_that_is_begun_again_is_claimed_anew():
 def test_a_fleet_survives_a_file():
     some = fleet()
     some.claim("0001", 0)
-    some.strike("0001", "a reason")
+    some.strike("0001", "a reason", begin_again=True)
     assert msgspec.json.decode(msgspec.json.encode(some), type=Fleet) == some

@@ -126,6 +126,7 @@ def test_a_partial_scan_is_never_the_latest() -> None:
         ({"scan_id": "index"}, "not a scan id"),
         ({"scan_id": "2026-11-01\n"}, "not a scan id"),
         ({"as_of": "2026-11-01T00:00:00"}, "as_of is not a time with UTC offset"),
+        ({"as_of": "2026-11-01T" + "\n" * 10_000}, "as_of is not a time with UTC offset"),
         ({"as_of": "yesterday"}, "as_of is not a time with UTC offset"),
         ({"as_of": "0001-01-01T00:00:00+23:00"}, "as_of is not a time with UTC offset"),
         ({"mirror_serial": -1}, "negative"),
@@ -145,8 +146,15 @@ def test_a_partial_scan_is_never_the_latest() -> None:
     ],
 )
 def test_a_bad_manifest_is_an_error(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ManifestError, match=message):
+    with pytest.raises(ManifestError, match=message) as error:
         parse_manifest(manifest(**({"scan_id": "2026-11-01"} | changes)))
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("content", [b'{"unknown": ' + b"[" * 10_000, b'{"scan_id": "\xff"}', b""], ids=range(3))
+def test_what_is_no_manifest_at_all_is_an_error_too(content: bytes) -> None:
+    with pytest.raises(ManifestError, match="not a manifest of a scan"):
+        parse_manifest(content)
 
 
 def test_index_lists_what_is_on_the_cdn(cdn: Cdn) -> None:

@@ -1,6 +1,7 @@
 """Known packages: with the records that were kept, the results are those of a scan of everything."""
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import zstandard
 
 from pypi_scan.divide import divide_scan
-from pypi_scan.results import ResultsError, read_statuses
+from pypi_scan.results import JOBLOG_HEADER, ResultsError, read_statuses
 
 from .conftest import DATASETS, SCANNER, open_store
 
@@ -134,6 +135,18 @@ def test_a_package_that_could_not_be_described_is_scanned_the_next_time(made: An
         assert divide_scan(made.directory.parents[1], SCANNER, records=store).known == 4
 
 
+def test_a_lie_about_a_known_package_does_not_take_its_record_from_the_next_worker(made: Any) -> None:
+    told = made.known[0]["detections"]
+    made.known[0] |= {"detections": None, "reason": "it took too long"}
+    made.joblog_header = "Seq"
+    with pytest.raises(ResultsError, match="does not start with GNU parallel's header"):
+        made.accept()
+    shutil.rmtree(made.directory)
+    made.joblog_header = JOBLOG_HEADER
+    made.known[0] = {"detections": told, "name": made.known[0]["name"]}
+    assert made.accept().by_status == {"ok": 3, "reused": 2}
+
+
 def test_a_kept_record_that_is_rejected_now_is_scanned_the_next_time(made: Any) -> None:
     made.known[0]["detections"][0] |= {"tags": ["secrets_leak"], "line": "'hunter2'"}
     assert made.accept().by_status == {"ok": 3, "reused": 1, "rejected": 1}
@@ -174,6 +187,7 @@ def detection_of_b(**changes: object) -> Callable[[Any], object]:
         (lambda made: made.known.append(made.known[1]), "known.jsonl: more lines than known packages"),
         (of_b(name="c"), "known.jsonl: 'c' in place of 'b'"),
         (of_b(extra=1), "known.jsonl: not what is asked: Object contains unknown field"),
+        (of_b(**{"\n\x1b[2J": 1}), r"known.jsonl: not what is asked: Object contains unknown field `\n\x1b[2J`"),
         (of_b(detections="none"), "known.jsonl: not what is asked: Expected `array | null`"),
         (of_b(detections=None), "known.jsonl: 'b' has either detections or a reason"),
         (of_b(reason="because"), "known.jsonl: 'b' has either detections or a reason"),
@@ -215,7 +229,7 @@ def test_a_shard_without_known_packages_needs_no_description(make_scan: Callable
 
 def test_an_over_long_line_is_refused(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made.known[0]["detections"][0]["message"] = "x" * 5000
-    monkeypatch.setattr("pypi_scan.known.MAX_RECORD_BYTES", 5000)
+    monkeypatch.setattr("pypi_scan.known._MAX_LINE_BYTES", 5000)
     with pytest.raises(ResultsError, match=r"known.jsonl: no whole line about 'b'"):
         made.accept()
 

@@ -72,6 +72,13 @@ def test_a_document_that_cannot_be_read_is_a_mirror_error_of_that_package_alone(
     assert not any(isinstance(document, MirrorError) for document in documents.values())
 
 
+def test_a_document_that_is_too_large_is_not_read(make_mirror: MakeMirror) -> None:
+    mirror = make_mirror({"bad": b""})
+    os.truncate(mirror.json_path("bad"), 2**40)
+    with pytest.raises(MirrorError, match="JSON of bad has 1099511627776 bytes, and none has so many"):
+        mirror.document("bad")
+
+
 def test_a_directory_or_a_vanished_document_is_a_mirror_error(make_mirror: MakeMirror) -> None:
     mirror = make_mirror({})
     (mirror.web / "json" / "six").mkdir()

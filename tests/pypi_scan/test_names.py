@@ -109,6 +109,9 @@ def test_mirror_path(url: str, path: str) -> None:
         "packages/x%7f.whl",
         "packages/x%c2%85.whl",
         "packages/x%5c..%5cy.whl",
+        "packages/x\N{RIGHT-TO-LEFT OVERRIDE}lhw.zip",
+        "packages/x%e2%80%a8.whl",  # a line separator
+        "packages/\N{ZERO WIDTH SPACE}x.whl",
         "packages/x\ud800.whl",
         f"packages/{'é' * 128}",
         "packages/" + "/".join(["ab"] * 400),

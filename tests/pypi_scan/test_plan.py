@@ -196,6 +196,24 @@ def test_hostile_metadata_costs_its_package_alone(planner: MakePlanner, changes:
     assert len(plans.unscannable(plan)["bad"]) < 500
 
 
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (document("good", {"1.0": [release_file("good")]}), "the document is that of 'good'"),
+        (document("bad\n", {"1.0": [release_file("bad")]}), "not a valid project name: 'bad\\n'"),
+        (
+            document("bad", {"1.0": [release_file("bad"), release_file("bad")]}),
+            "two files of the release lie at the sam",
+        ),
+    ],
+)
+def test_a_document_that_is_not_one_of_its_package(planner: MakePlanner, bad: bytes, reason: str) -> None:
+    plans = planner({"bad": bad, "good": None})
+    plan = plans.plan()
+    assert list(plans.packages(plan)) == ["good"]
+    assert reason in plans.unscannable(plan)["bad"]
+
+
 def test_a_line_of_the_plan(planner: MakePlanner) -> None:
     urls = {"Homepage": "https://example.org"}
     releases = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from demo.object_store import ObjectStore
 from pypi_scan.dataset_index import INDEX
@@ -64,17 +65,42 @@ def test_from_a_server_the_command_prints_the_record(dataset: Path, cdn: Cdn, st
     assert "has no record of p3; packages.jsonl.zst there says" in failed.stderr
 
 
+def change_index(directory: Path, **changes: object) -> None:
+    (directory / INDEX).write_text(json.dumps(json.loads((directory / INDEX).read_bytes()) | changes))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda path: (path / INDEX).unlink(), "cannot be read"),
         (lambda path: (path / INDEX).write_text("[]"), "is not the index of a dataset"),
+        (lambda path: (path / INDEX).write_bytes(b'{"dataset": "\xff"}'), "is not the index of a dataset"),
+        (lambda path: change_index(path, dataset="../../etc/passwd"), "is the index of '../../etc/passwd', not of"),
+        (lambda path: change_index(path, frames=[[0, 2**52]], packages={"p5": 0}), "is wrong: a frame of 45035996"),
         (lambda path: (path / "dataset.zst").write_bytes(b"x" * (path / "dataset.zst").stat().st_size), "damaged"),
         (lambda path: (path / "dataset.zst").write_bytes(b""), "gave 0 bytes"),
     ],
 )
 def test_what_is_wrong_is_said(dataset: Path, damage: Callable[[Path], object], message: str) -> None:
     damage(dataset)
+    with pytest.raises(ReadError, match=message):
+        Dataset(str(dataset)).record("p5")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [(b"[" * 100_000 + b"]" * 100_000, "maximum recursion depth"), (b"x" * 5000, "is damaged"), (b"{}\n", "'pypi'")],
+    ids=range(3),
+)
+def test_a_frame_that_holds_something_else(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, message: str
+) -> None:
+    monkeypatch.setattr("pypi_scan.read_package.MAX_RECORD_BYTES", 10**6)
+    frame = zstandard.compress(line)
+    (dataset / "dataset.zst").write_bytes(frame)
+    (dataset / INDEX).write_text(
+        json.dumps({"dataset": "dataset.zst", "size": len(frame), "frames": [[0, len(frame)]], "packages": {"p5": 0}})
+    )
     with pytest.raises(ReadError, match=message):
         Dataset(str(dataset)).record("p5")
 

@@ -1,6 +1,7 @@
 """A record whose detections quote the secret that they report is told from one where it is redacted."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -34,6 +35,15 @@ REDACTED = [
     {"type": "StringMatch", "tags": ["url"], "extra": {"signature_id": "url", "string": "http://a"}, "line": "'a'"},
     {"type": "FileStats", "extra": {"md5": "0"}},
 ]
+
+
+def test_a_long_literal_is_looked_at_in_little_memory() -> None:
+    line = f"token = '{MARK}' + '{'x' * 10**7}"
+    tracemalloc.start()
+    assert quoted_secret([decoded(leak(line=line))]) == "LeakingSecret: line"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * len(line)
 
 
 def test_what_is_redacted() -> None:

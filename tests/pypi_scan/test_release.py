@@ -53,6 +53,8 @@ def latest(releases: dict[str, list[ReleaseFile]], day: float = 100) -> str | No
         ({"1.0": [file(0)], "2.0": []}, "1.0"),
         ({"1.0": [file(0)], "2004d": [file(1)]}, "1.0"),
         ({"1.0": [file(0)], "9" * 5000: [file(1)]}, "1.0"),
+        ({"1.0": [file(0)], "2.0\n": [file(1)], " 3.0": [file(2)]}, "1.0"),
+        ({"1.0": [file(0)], "2." + "0." * 1000 + "1": [file(1)]}, "1.0"),
         ({"2004d": [file(0)], "latest": [file(1)]}, None),
         ({"1.0": [file(0, yanked=True)]}, None),
         ({"1.0": []}, None),

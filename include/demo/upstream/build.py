@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
 
@@ -97,6 +98,37 @@ def remove_project(destination: Path, name: str) -> None:
         raise UpstreamError(f"the upstream has no project {name!r} to remove")
     tree.write_index(kept, tree.last_serial() + 1)
     tree.document_path(name).unlink()
+
+
+def set_status(destination: Path, name: str, status: str, reason: str = "") -> int:
+    """Give a project a PEP 792 status and return its new serial; a quarantined project has no releases to show.
+
+    Raises UpstreamError if there is no such project.
+    """
+    tree = Tree(destination / "web")
+    tree.write_status(name, status, reason)
+    return _change(tree, name, {"releases": {}, "urls": []} if status == "quarantined" else {})
+
+
+def yank_release(destination: Path, name: str, version: str) -> int:
+    """Yank all files of a release and return the project's new serial; raises UpstreamError if there is no project."""
+    tree = Tree(destination / "web")
+    releases = tree.read_document(name)["releases"]
+    for file in releases[version]:
+        file["yanked"] = True
+    return _change(tree, name, {"releases": releases})
+
+
+def _change(tree: Tree, name: str, change: Mapping[str, Any]) -> int:
+    """Change keys of a project's document, as a change of the project with a serial of its own."""
+    serials = tree.serials()
+    spelled = next((each for each in serials if canonicalize_name(each) == canonicalize_name(name)), None)
+    if spelled is None:
+        raise UpstreamError(f"the upstream has no project {name!r}")
+    serial = tree.last_serial() + 1
+    tree.write_document(spelled, {**tree.read_document(spelled), **change, "last_serial": serial})
+    tree.write_index(serials | {spelled: serial}, serial)
+    return serial
 
 
 def _fetch(cache: Path) -> str | None:

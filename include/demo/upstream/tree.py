@@ -2,6 +2,7 @@
 
 Layout below the tree's root
     simple/index.v1_json    PEP 691 list of projects, each with its ``_last-serial``
+    simple/<name>/index.v1_json   the page of a project that has a status (PEP 792)
     pypi/<name>/json        the document of a package, by canonical name
     packages/ab/cd/<60 hexadecimal digits>/<file>   by the file's BLAKE2b-256, with a ``.metadata`` beside each wheel
 
@@ -65,6 +66,17 @@ class Tree:
     def write_document(self, name: str, document: Document) -> None:
         """Write the document of a project."""
         _replace(self.document_path(name), _json_bytes(document))
+
+    def write_status(self, name: str, status: str, reason: str) -> None:
+        """Write the PEP 691 page of a project, with its PEP 792 status and without its files."""
+        page = {
+            "meta": {"api-version": "1.4"},
+            "name": canonicalize_name(name),
+            "project-status": {"status": status, "reason": reason},
+            "files": [],
+            "versions": [],
+        }
+        _replace(self.root / "simple" / canonicalize_name(name) / "index.v1_json", _json_bytes(page))
 
     def add_release(self, document: Document, release: Release) -> None:
         """Store the files of `release` and enter it into `document`, which is not written yet."""

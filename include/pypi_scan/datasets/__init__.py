@@ -3,7 +3,7 @@
 One module a dataset, one ``write_...`` function each, to be run in this order (those in one line are independent)::
 
     write_extract
-    write_package_list, write_dependencies, write_download_stats
+    write_package_list, write_dependencies, write_download_stats, write_project_status
     write_aura_dataset
     write_checksums
 
@@ -18,6 +18,7 @@ from pypi_scan.datasets.download_stats import write_download_stats
 from pypi_scan.datasets.extract import write_extract
 from pypi_scan.datasets.layout import CHECKSUMS, aura_dataset_file, public_directory
 from pypi_scan.datasets.package_list import write_package_list
+from pypi_scan.datasets.project_status import write_project_status
 
 __all__ = [
     "CHECKSUMS",
@@ -29,4 +30,5 @@ __all__ = [
     "write_download_stats",
     "write_extract",
     "write_package_list",
+    "write_project_status",
 ]

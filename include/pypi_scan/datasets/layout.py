@@ -10,6 +10,7 @@ DEPENDENCIES = "dependency_list.gz"
 REVERSE_DEPENDENCIES = "reverse_dependencies.gz"
 DOWNLOAD_STATS = "pypi_download_stats.gz"
 DOWNLOAD_STATS_ORIGIN = "pypi_download_stats.json"
+PROJECT_STATUS = "pypi_project_status.json.gz"
 AURA_DATASET = "aura_dataset.tgz"
 CHECKSUMS = "md5_checksums.txt"
 

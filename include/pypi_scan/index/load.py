@@ -14,6 +14,7 @@ from pypi_scan.datasets.layout import (
     DOWNLOAD_STATS,
     DOWNLOAD_STATS_ORIGIN,
     PACKAGE_LIST,
+    PROJECT_STATUS,
     REVERSE_DEPENDENCIES,
 )
 from pypi_scan.index.model import INDEX_NAME, Index, IndexedScan, SmallDataset, describe_scan, make_index
@@ -33,6 +34,7 @@ _SMALL_DATASETS = {
     REVERSE_DEPENDENCIES: "the packages that require each package",
     DOWNLOAD_STATS: "downloads of each package in 30 days, the most first",
     DOWNLOAD_STATS_ORIGIN: "where these numbers come from, and of which days",
+    PROJECT_STATUS: "the projects that are archived, deprecated or quarantined on PyPI",
     AURA_DATASET: "what aura update fetches",
     CHECKSUMS: "for md5sum -c",
 }

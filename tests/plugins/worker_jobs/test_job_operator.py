@@ -1,13 +1,14 @@
 """Jobs on a worker from end to end: the operator submits, the trigger follows, the operator takes the outcome."""
 
 import asyncio
-import contextlib
 import fcntl
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 
 import asyncssh
 import pytest
+from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.module_loading import import_string
 
@@ -25,10 +27,22 @@ from pypi_scan.fleet_file import open_fleet
 from pypi_scan.record_store import RecordStore
 from pypi_scan.redaction_key import REDACTION_KEY
 from pypi_scan.results import RESULT_FILES, read_scanner
+from pypi_scan.scan_progress import read_progress
 from pypi_scan.settings import Settings
-from worker_jobs import claim_trigger, job_operator
+from worker_jobs import claim_trigger, job_operator, job_trigger
+from worker_jobs.failures import (
+    RETRY_POLICY,
+    BadResultsError,
+    JobLostError,
+    JobTimeoutError,
+    OutOfRoomError,
+    ScannerBrokenError,
+    WorkerError,
+    WorkerRefusedError,
+    WorkerUnreachableError,
+)
 from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator, ShardOperator
-from worker_jobs.worker import Worker, WorkerError, WorkerUnreachableError
+from worker_jobs.worker import Worker
 
 from .conftest import CONN_ID, PROJECT, Connect, Scanned, fleet_of, place, processes_with, wait_for
 from .small_mirror import SOURCES
@@ -38,8 +52,10 @@ FETCHED = FleetShard(1.0, worker=CONN_ID, fetched=True)
 
 @pytest.fixture(autouse=True)
 def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for room all the time."""
-    monkeypatch.setattr(claim_trigger, "_POLL_SECONDS", 0.05)
+    """Look for room and at jobs all the time, and do not wait for who does not answer."""
+    for module in (claim_trigger, job_trigger):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.05)
+    monkeypatch.setenv("PYPI_SCAN_WORKER_PATIENCE", "0.01")
 
 
 @pytest.fixture
@@ -57,10 +73,7 @@ def worker(worker: Worker, scanned: Scanned) -> Worker:
 @pytest.fixture
 def context() -> dict[str, Any]:
     """What the operators use of a task's context."""
-    xcom: dict[str, Any] = {}
-    ti = SimpleNamespace(dag_id="global_scan", task_id="shards.scan", run_id="manual__1", try_number=1, xcom=xcom)
-    ti.xcom_push = lambda key, value: xcom.update({key: value})
-    return {"ti": ti, "params": {"package_timeout": 900}}
+    return {"params": {"package_timeout": 900}}
 
 
 def make(kind: type[ShardOperator], scanned: Scanned, **arguments: Any) -> ShardOperator:
@@ -84,8 +97,6 @@ def submit(operator: ShardOperator, context: dict[str, Any]) -> TaskDeferred:
 def follow(deferred: TaskDeferred) -> dict[str, Any]:
     """Run the trigger as the triggerer does, from its serialized form, and return its event as it is stored."""
     path, arguments = deferred.trigger.serialize()
-    if "poll_interval" in arguments:
-        arguments["poll_interval"] = 0.1
     trigger = import_string(path)(**json.loads(json.dumps(arguments)))
 
     async def first_event() -> Any:
@@ -147,13 +158,13 @@ def test_prefetch_and_scan(
 
 
 def test_no_package_is_named_in_a_command(
-    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any]
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
 ) -> None:
-    operator = make(PrefetchOperator, scanned)
-    deferred = submit(operator, context)
-    for text in (operator.command, repr(deferred.trigger.serialize()), repr(context["ti"].xcom)):
+    deferred = submit(make(PrefetchOperator, scanned), context)
+    (job,) = jobs(work_dir)
+    for text in (repr(deferred.trigger.serialize()), (job / "order.json").read_text()):
         assert not any(name in text for name in SOURCES)
-    operator.execute_complete(context, follow(deferred))
+    make(PrefetchOperator, scanned).execute_complete(context, follow(deferred))
 
 
 def test_the_scan_uses_the_cores_and_the_dataset_of_the_worker(
@@ -161,11 +172,11 @@ def test_the_scan_uses_the_cores_and_the_dataset_of_the_worker(
 ) -> None:
     worker = connect()
     (program,) = make(ScanOperator, scanned).programs(worker, settings, context, FETCHED)
-    assert program[-1] == "--jobs=2"
+    assert program.command[-1] == "--jobs=2"
     (settings.scans_dir / scanned.scan_id / "aura_dataset.tgz").touch()
     worker = connect(extra={"cores": None})
     (program,) = make(ScanOperator, scanned).programs(worker, settings, context, FETCHED)
-    assert program[-1] == f"--dataset={worker.dataset_dir(scanned.scan_id)}"
+    assert program.command[-1] == f"--dataset={worker.dataset_dir(scanned.scan_id)}"
 
 
 def test_a_scan_quotes_secrets_only_if_it_is_set(
@@ -177,10 +188,10 @@ def test_a_scan_quotes_secrets_only_if_it_is_set(
 ) -> None:
     option = f"--redaction-key={worker.redaction_key(scanned.scan_id)}"
     (program,) = make(ScanOperator, scanned).programs(worker, settings, context, FETCHED)
-    assert option in program
+    assert option in program.command
     monkeypatch.setenv("PYPI_SCAN_KEEP_SECRETS", "true")
     (program,) = make(ScanOperator, scanned).programs(worker, Settings.load(), context, FETCHED)
-    assert option not in program
+    assert option not in program.command
 
 
 def test_a_program_that_fails_says_why(
@@ -205,42 +216,51 @@ def unreadable(worker: Worker, settings: Settings, work_dir: Path, scanned: Scan
     return shard
 
 
-def test_the_reason_is_found_where_the_trigger_has_not_read_it(
+def test_a_failed_job_says_why_and_is_kept(
     unreadable: Path, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
 ) -> None:
-    """It reads the log in parts, and may have read the last one before it saw that the job has ended."""
-    operator = make(ScanOperator, scanned)
-    event = follow(submit(operator, context))
-    assert event["exit_code"] == 1
     with pytest.raises(WorkerError, match=rf"scan of shard 0001: .*{unreadable.name}.* \(exit code 1\)$"):
-        operator.execute_complete(context, {**event, "log_chunk": ""})
-    (job,) = jobs(work_dir)  # kept for whoever looks into it
-    assert "error: " in (job / "stdout.log").read_text()
+        run(ScanOperator, scanned, context)
+    (job,) = jobs(work_dir)  # for whoever looks into it
+    assert "error: " in (job / "log").read_text()
 
 
-def test_the_reason_is_given_where_the_worker_is_gone_since(
-    unreadable: Path, connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any]
-) -> None:
-    operator = make(ScanOperator, scanned)
-    event = follow(submit(operator, context))
-    connect(port=free_port())
-    with pytest.raises(WorkerError, match=r"scan of shard 0001: it broke \(exit code 1\)$"):
-        operator.execute_complete(context, {**event, "log_chunk": "12:00:00 scan\nerror: it broke\n"})
-
-
-def test_the_exit_code_is_kept(
-    worker: Worker, connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any], tmp_path: Path
-) -> None:
+def python_that(tmp_path: Path, does: str) -> Path:
+    """Make an interpreter that runs job.py, and does something else instead of any other program."""
     program = tmp_path / "python"
-    program.write_text("#!/bin/sh\nset -e\necho 'its last words' >&2\nexit 42\n")
+    program.write_text(f'#!/bin/sh\ncase "$*" in *job.py*) exec {sys.executable} "$@";; esac\n{does}\n')
     program.chmod(0o755)
-    connect(extra={"python": str(program)})
+    return program
+
+
+@pytest.mark.parametrize(
+    ("does", "kind", "message", "tried_again"),
+    [
+        ("set -e; echo 'its last words' >&2; exit 42", WorkerError, r"its last words \(exit code 42\)$", True),
+        ("echo 'error: \033[2Jnone left'; exit 73", OutOfRoomError, r"\\x1b\[2Jnone left \(exit code 73\)$", True),
+        ("exit 70", ScannerBrokenError, "no error message", False),
+        ("kill -9 $$", JobLostError, "it was killed by SIGKILL", True),
+    ],
+)
+def test_each_kind_of_end_has_its_exception(
+    worker: Worker,
+    connect: Connect,
+    settings: Settings,
+    scanned: Scanned,
+    context: dict[str, Any],
+    tmp_path: Path,
+    does: str,
+    kind: type[WorkerError],
+    message: str,
+    tried_again: bool,
+) -> None:
+    connect(extra={"python": str(python_that(tmp_path, does))})
     place(settings, scanned, fetched=True)
-    deferred = submit(make(ScanOperator, scanned), context)
-    event = follow(deferred)
-    assert (event["status"], event["exit_code"]) == ("failed", 42)
-    with pytest.raises(WorkerError, match=r"scan of shard 0001: its last words \(exit code 42\)$"):
-        make(ScanOperator, scanned).execute_complete(context, event)
+    with pytest.raises(kind, match=rf"worker {CONN_ID}: scan of shard 0001: .*{message}") as error:
+        run(ScanOperator, scanned, context)
+    assert type(error.value) is kind
+    decision = RETRY_POLICY.evaluate(error.value, 1, 5)
+    assert (decision.action is not RetryAction.FAIL) is tried_again
 
 
 @pytest.mark.usefixtures("not_its_turn")
@@ -254,13 +274,10 @@ def test_a_job_is_ended_after_its_time_limit(
 ) -> None:
     monkeypatch.setattr(job_operator, "SCAN_SECONDS", 1)
     deferred = submit(make(ScanOperator, scanned), context)
-    assert deferred.timeout.total_seconds() > 1 + 30  # the worker ends it, not Airflow
-    wait_for(lambda: processes_with(str(work_dir)))
-    event = follow(deferred)
-    assert event["exit_code"] == 124
-    with pytest.raises(WorkerError, match="was ended after its time limit, or killed"):
-        make(ScanOperator, scanned).execute_complete(context, event)
-    assert processes_with(str(work_dir)) == []
+    assert deferred.timeout.total_seconds() > 1 + 600  # the worker ends it, not Airflow
+    with pytest.raises(JobTimeoutError, match="not done after its limit of 1 seconds"):
+        make(ScanOperator, scanned).execute_complete(context, follow(deferred))
+    wait_for(lambda: not processes_with(str(work_dir)))
 
 
 @pytest.mark.usefixtures("not_its_turn")
@@ -269,31 +286,45 @@ def test_killing_a_task_ends_its_job(
 ) -> None:
     operator = make(ScanOperator, scanned)
     submit(operator, context)
-    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
+    wait_for(lambda: processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py"))
     operator.on_kill()
     wait_for(lambda: not processes_with(str(work_dir)))
 
 
 @pytest.mark.usefixtures("not_its_turn")
-@pytest.mark.parametrize("left", ["nothing", "the number of another process", "an orphan"])
+@pytest.mark.parametrize("left", ["nothing", "the program"])
 def test_a_job_that_was_killed_is_noticed(
     worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path, left: str
 ) -> None:
     deferred = submit(make(ScanOperator, scanned), context)
-    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
-    pid_file = jobs(work_dir)[0] / "pid"
-    group = int(pid_file.read_text())
-    os.kill(group, signal.SIGKILL)  # the shell that would have written the exit code
-    if left != "an orphan":
+    wait_for(lambda: processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py"))
+    (group,) = processes_with(f"supervise\0{work_dir}")
+    os.kill(group, signal.SIGKILL)
+    if left == "nothing":
         os.killpg(group, signal.SIGKILL)
-    if left == "the number of another process":
-        pid_file.write_text(str(os.getpgid(0)))
     event = follow(deferred)
-    assert (event["exit_code"], event["status"]) == (None, "error")
-    with pytest.raises(WorkerUnreachableError, match="the job is gone: it was killed, or its machine has restarted"):
+    assert event["how"] == "lost"
+    with pytest.raises(JobLostError, match="the job is gone: it was killed, or its machine has restarted"):
         make(ScanOperator, scanned).execute_complete(context, event)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+    wait_for(lambda: not processes_with(str(work_dir)))
+    assert fleet_of(settings, scanned).shards[scanned.shard].fetched  # it goes on where it stopped
+
+
+@pytest.mark.usefixtures("not_its_turn")
+def test_a_retry_follows_the_job_that_still_runs(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
+) -> None:
+    before = submit(make(ScanOperator, scanned), context)
+    wait_for(lambda: processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py"))
+    programs = sorted(processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py"))
+    submit(make(ScanOperator, scanned), context)
+    assert sorted(processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py")) == programs
+    path, arguments = before.trigger.serialize()
+    asyncio.run(import_string(path)(**arguments).on_kill())  # late: as where a task is cleared
+    assert sorted(processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py")) == programs
+    assert follow(before)["how"] == "taken_over"
+    (state,) = fleet_of(settings, scanned).shards.values()
+    assert state.scans == [CONN_ID]
 
 
 @pytest.mark.usefixtures("not_its_turn")
@@ -301,10 +332,79 @@ def test_a_deferred_task_that_a_person_clears_ends_its_job(
     worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any], work_dir: Path
 ) -> None:
     deferred = submit(make(ScanOperator, scanned), context)
-    wait_for(lambda: processes_with("scan_shard.py") and (jobs(work_dir)[0] / "pid").exists())
+    wait_for(lambda: processes_with(f"{work_dir}/scans/{scanned.scan_id}/scripts/scan_shard.py"))
     path, arguments = deferred.trigger.serialize()
     asyncio.run(import_string(path)(**arguments).on_kill())
     wait_for(lambda: not processes_with(str(work_dir)))
+    with pytest.raises(JobLostError, match="ended, as it was asked to"):
+        make(ScanOperator, scanned).execute_complete(context, follow(deferred))
+    assert fleet_of(settings, scanned).workers[CONN_ID].strikes == 0
+
+
+def test_the_log_is_told_once_by_whichever_triggerer_and_progress_is_noted(
+    worker: Worker,
+    connect: Connect,
+    settings: Settings,
+    scanned: Scanned,
+    context: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = tmp_path / "go_on"
+    lines = f"seq 1 20000; while [ ! -e {go_on} ]; do sleep 0.02; done; echo last"
+    told = {"label": "scan", "done": 3, "failed": 1, "total": 4, "rate": 0.5}
+    progress = worker.job_dir(scanned.scan_id, scanned.shard) / "progress.json"
+    connect(
+        extra={
+            "python": str(python_that(tmp_path, f"echo '{json.dumps(told)}' > {shlex.quote(str(progress))}; {lines}"))
+        }
+    )
+    place(settings, scanned, fetched=True)
+    logged: list[str] = []
+
+    def note(message: str, *arguments: object) -> None:
+        logged.append(message % arguments)
+
+    log = SimpleNamespace(info=note, warning=note)
+    monkeypatch.setattr(job_trigger.WorkerJobTrigger, "log", log)
+    deferred = submit(make(ScanOperator, scanned), context)
+
+    async def first_triggerer() -> None:
+        path, arguments = deferred.trigger.serialize()
+        following = asyncio.ensure_future(anext(import_string(path)(**arguments).run()))
+        while "[remote] 20000" not in logged and not following.done():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # it tells the worker that it has got all of it
+        following.cancel()
+        await asyncio.wait([following])
+
+    asyncio.run(asyncio.wait_for(first_triggerer(), 30))
+    go_on.touch()
+    make(ScanOperator, scanned).execute_complete(context, follow(deferred))
+    assert logged == [f"[remote] {line}" for line in (*range(1, 20001), "last")]
+    (noted,) = read_progress(settings.scans_dir / scanned.scan_id).values()
+    assert (noted.step, noted.done, noted.failed, noted.total, noted.seconds_left) == ("scan", 3, 1, 4, 2.0)
+
+
+@pytest.mark.parametrize("said", ["lies", '{"how": "running"}', "[]", "\\377", "x" * 2_000_000])
+def test_a_worker_that_answers_nonsense_has_lost_the_job(
+    worker: Worker,
+    connect: Connect,
+    settings: Settings,
+    scanned: Scanned,
+    context: dict[str, Any],
+    tmp_path: Path,
+    said: str,
+) -> None:
+    place(settings, scanned, fetched=True)
+    (tmp_path / "said").write_text(said)
+    program = python_that(tmp_path, "exit 0")
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *job.py*look*) cat {tmp_path}/said;; *) exec {sys.executable} "$@";; esac\n'
+    )
+    connect(extra={"python": str(program)})
+    with pytest.raises(JobLostError, match="not a status"):
+        run(ScanOperator, scanned, context)
 
 
 @pytest.fixture
@@ -337,17 +437,26 @@ def test_results_that_are_lies_are_made_anew_by_another_worker(
     second: Worker, worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any]
 ) -> None:
     Path(worker.results_dir(scanned.scan_id, scanned.shard), "records.jsonl.zst").write_bytes(b"lies")
-    with pytest.raises(WorkerError, match="unusable results"):
+    assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}
+    assert fleet_of(settings, scanned).shards[scanned.shard].worker == "second"
+
+
+def test_results_that_are_lies_are_made_anew_where_there_is_no_other_worker(
+    worker: Worker, settings: Settings, scanned: Scanned, context: dict[str, Any]
+) -> None:
+    for kind in (PrefetchOperator, ScanOperator):
+        run(kind, scanned, context)
+    Path(worker.results_dir(scanned.scan_id, scanned.shard), "records.jsonl.zst").write_bytes(b"lies")
+    with pytest.raises(BadResultsError, match="unusable results"):
         run(CollectOperator, scanned, context)
     assert run(CollectOperator, scanned, context)["by_status"] == {"ok": 2}  # as a retry
-    assert fleet_of(settings, scanned).shards[scanned.shard].worker == "second"
 
 
 def test_a_worker_that_is_lost_in_mid_scan(
     second: Worker, connect: Connect, settings: Settings, scanned: Scanned, context: dict[str, Any]
 ) -> None:
     place(settings, scanned, fetched=True, started=1.0, scans=[CONN_ID])
-    lost = {"exit_code": None, "done": True, "message": "Trigger error: connection refused"}
+    lost = {"how": "unreachable", "message": "worker pypi_worker cannot be reached: connection refused"}
     with pytest.raises(TaskDeferred) as deferred:
         make(ScanOperator, scanned).execute_complete(context, lost)
     assert deferred.value.method_name == "execute_claimed"
@@ -428,13 +537,6 @@ def test_only_ids_of_the_expected_form_are_used(
     assert sorted(work_dir.rglob("*")) == before
 
 
-def test_what_is_no_template_is_not_rendered(worker: Worker, settings: Settings, scanned: Scanned, context) -> None:
-    operator = make(ScanOperator, scanned)
-    operator.command = operator.remote_base_dir = "{{ 7*7 }}"
-    operator.render_template_fields(context)
-    assert (operator.command, operator.remote_base_dir) == ("{{ 7*7 }}", "{{ 7*7 }}")
-
-
 @pytest.mark.parametrize("kind", [PrefetchOperator, ScanOperator])
 def test_nothing_runs_on_a_machine_that_is_not_the_worker(
     worker: Worker,
@@ -449,7 +551,7 @@ def test_nothing_runs_on_a_machine_that_is_not_the_worker(
     before = sorted(work_dir.rglob("*"))
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
     connect(extra={"host_key": other})
-    with pytest.raises(WorkerError, match="another host key than the one pinned"):
+    with pytest.raises(WorkerRefusedError, match="another host key than the one pinned"):
         run(kind, scanned, context)
     connect(port=free_port())
     with pytest.raises(WorkerError, match="cannot be reached"):

@@ -18,6 +18,7 @@ from pypi_scan.redaction_key import REDACTION_KEY
 from pypi_scan.results import RESULT_FILES, read_statuses
 from pypi_scan.settings import Settings
 from worker_jobs import tasks
+from worker_jobs.failures import WorkerError
 from worker_jobs.tasks import (
     cleanup_workers,
     collect_results,
@@ -26,7 +27,7 @@ from worker_jobs.tasks import (
     prepare_workers,
     update_workers,
 )
-from worker_jobs.worker import Worker, WorkerError
+from worker_jobs.worker import Worker
 
 from .conftest import CONN_ID, PROJECT, Connect, Scanned, fleet_of, place
 

@@ -10,7 +10,8 @@ import asyncssh
 import pytest
 
 from demo.processes import free_port
-from worker_jobs.worker import Worker, WorkerError, WorkerSession, worker_session
+from worker_jobs.failures import WorkerError
+from worker_jobs.worker import Worker, WorkerSession, worker_session
 
 from .conftest import CONN_ID, Connect
 

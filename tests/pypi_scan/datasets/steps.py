@@ -9,6 +9,7 @@ from pypi_scan import datasets
 from pypi_scan.download_stats.local_file import LocalFile
 from pypi_scan.download_stats.refresh import refresh_download_stats
 from pypi_scan.mirror import Mirror
+from pypi_scan.project_status import ProjectStatuses
 
 TODAY = date(2026, 11, 22)
 
@@ -27,6 +28,7 @@ def build_all(mirror: Mirror, directory: Path, stats_file: Path | None, gone: Co
         "package_list": datasets.write_package_list(mirror, directory),
         "dependencies": datasets.write_dependencies(directory),
         "download_stats": datasets.write_download_stats(directory, kept, TODAY),
+        "project_status": datasets.write_project_status(directory, ProjectStatuses()),
         "aura_dataset": datasets.write_aura_dataset(directory),
         "checksums": datasets.write_checksums(directory),
     }

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pypi_scan import datasets, progress
 from pypi_scan.datasets.requirements import dependency_names
 from pypi_scan.mirror import Mirror, MirrorError
+from pypi_scan.project_status import ProjectStatus, ProjectStatuses, Status
 
 from .steps import build_all
 
@@ -84,6 +85,7 @@ def test_everything_in_order(make_mirror: MakeMirror, directory: Path, stats_fil
         "package_list": {"packages": 6},
         "dependencies": {"packages": 5, "dependencies": 10, "unparsable": 1},
         "download_stats": {"packages": 2, "downloads": 1400, "source": "file", "age_days": 0},
+        "project_status": {"archived": 0, "deprecated": 0, "quarantined": 0},
         "aura_dataset": {
             "reverse_dependencies": len(unzip(directory / "public/reverse_dependencies.gz")),
             "pypi_stats": len(unzip(directory / "public/pypi_download_stats.gz")),
@@ -95,6 +97,7 @@ def test_everything_in_order(make_mirror: MakeMirror, directory: Path, stats_fil
                 "pypi_download_stats.gz",
                 "pypi_download_stats.json",
                 "pypi_package_list.gz",
+                "pypi_project_status.json.gz",
                 "reverse_dependencies.gz",
             ]
         },
@@ -234,3 +237,18 @@ def test_the_same_mirror_gives_the_same_bytes(
         return {path.name: path.read_bytes() for path in (directory / "public").iterdir()}
 
     assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_project_status_names_those_that_are_not_active(tmp_path: Path) -> None:
+    statuses = ProjectStatuses(
+        {
+            "a": ProjectStatus(Status.QUARANTINED, "malware", 7),
+            "b": ProjectStatus(Status.ACTIVE, "", 7),
+            "c": ProjectStatus(Status.ARCHIVED, "", 7),
+        }
+    )
+    assert datasets.write_project_status(tmp_path, statuses) == {"archived": 1, "deprecated": 0, "quarantined": 1}
+    assert json.loads(unzip(tmp_path / "public/pypi_project_status.json.gz")) == {
+        "a": {"status": "quarantined", "reason": "malware"},
+        "c": {"status": "archived", "reason": ""},
+    }

@@ -16,11 +16,15 @@ from demo.static_server import Response
 from demo.upstream import UpstreamServer
 from demo.upstream.recipes import Distribution, Release
 from demo.upstream.tree import FIRST_SERIAL, Tree, new_document
-from pypi_scan import bootstrap
-from pypi_scan.bootstrap import FirstSync
+from pypi_scan import batches, sync_work
+from pypi_scan.bandersnatch_log import Kind
+from pypi_scan.batches import Batches
 from pypi_scan.mirror import Mirror
 from pypi_scan.settings import Settings
-from pypi_scan.sync import SyncError, sync_mirror
+from pypi_scan.sync import sync_mirror
+from pypi_scan.sync_errors import SyncError
+from pypi_scan.sync_report import SyncReport, read_report
+from pypi_scan.todo_list import Todo, read_todo
 
 UPLOADED = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -90,8 +94,8 @@ class Upstream(UpstreamServer):
         assert result.serial == self.mirror.serial()
         return result.serial
 
-    def left_out(self) -> list[str]:
-        return (self.state / "left-out.txt").read_text().splitlines()
+    def report(self) -> SyncReport:
+        return read_report(self.state / "sync-report.json")
 
     def mirrored_files(self) -> int:
         """Return how many release files the mirror has; an interrupted or refused download leaves a dot file too."""
@@ -105,7 +109,7 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
 
 
 def batches_of(packages: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "BATCH_PACKAGES", packages)
+    monkeypatch.setattr(batches, "BATCH_PACKAGES", packages)
 
 
 def kill_at(upstream: Upstream, killed: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +178,11 @@ def test_the_mirror_is_the_same_as_by_a_sync_at_once(
         assert content(other.mirror, other.url) == content(upstream.mirror, upstream.url)
 
 
-def test_what_fails_holds_up_nothing_else_is_told_and_is_tried_again(
+def test_what_fails_holds_up_nothing_is_told_and_is_tried_again(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches_of(10, monkeypatch)
+    monkeypatch.setattr(sync_work, "RETRY_SECONDS", ())
     names = upstream.generate(35)
     upstream.faults["/pypi/pkg-00003/json"] = HTTPStatus.SERVICE_UNAVAILABLE
     upstream.faults["/pypi/pkg-00005/json"] = HTTPStatus.NOT_FOUND
@@ -185,26 +190,19 @@ def test_what_fails_holds_up_nothing_else_is_told_and_is_tried_again(
     tampered = upstream.tree.read_document("pkg-00017")["urls"][0]["url"].partition("packages/")[2]
     good = (upstream.tree.root / "packages" / tampered).read_bytes()
     (upstream.tree.root / "packages" / tampered).write_bytes(b"tampered with")
-    left_out = [f"{upstream.tree.last_serial()}\tno JSON document: 'pkg-000{n}'" for n in ("05", "25")]
 
-    with pytest.raises(SyncError, match=r"2 packages failed in 2 of .*Error syncing package: pkg-00003"):
-        upstream.sync()
-    assert upstream.mirror.serial() == 0
+    assert upstream.sync() == upstream.tree.last_serial()
     assert upstream.mirrored_files() == 31
-    assert upstream.left_out() == left_out
+    failed = [f"pkg-000{number}" for number in ("03", "05", "17", "25")]
+    assert sorted(upstream.report().put_aside) == failed
 
-    upstream.asked.clear()
-    with pytest.raises(SyncError, match="2 packages failed in 1 of"):
-        upstream.sync()
-    assert upstream.asked == ["pkg-00003", "pkg-00017"]
-
-    upstream.faults.pop("/pypi/pkg-00003/json")
+    upstream.faults.clear()
     (upstream.tree.root / "packages" / tampered).write_bytes(good)
     upstream.asked.clear()
     assert upstream.sync() == upstream.tree.last_serial()
-    assert upstream.asked == ["pkg-00003", "pkg-00017"]
-    assert upstream.mirror.package_names() == [name for name in names if name not in ("pkg-00005", "pkg-00025")]
-    assert upstream.left_out() == left_out
+    assert sorted(upstream.asked) == failed
+    assert upstream.mirror.package_names() == names
+    assert upstream.report() == SyncReport()
 
 
 def test_an_upstream_in_trouble_is_not_asked_for_everything(
@@ -213,13 +211,26 @@ def test_an_upstream_in_trouble_is_not_asked_for_everything(
     batches_of(10, monkeypatch)
     names = upstream.generate(35)
     upstream.faults.update({f"/pypi/{name}/json": HTTPStatus.BAD_GATEWAY for name in names[10:]})
-    with pytest.raises(SyncError, match=r"10 packages failed in 1 of .*Error syncing package: pkg-00010"):
+    with pytest.raises(SyncError, match=r"in trouble: 10 of 10 packages failed, .*pkg-0001\d, with .*502"):
         upstream.sync()
     assert sorted(upstream.asked) == names[:20]
+    assert upstream.mirror.serial() == 0
     upstream.faults.clear()
     assert upstream.sync() == upstream.tree.last_serial()
-    assert sorted(upstream.asked[20:]) == names[10:]  # the ten that failed after the others
-    assert sorted(upstream.asked[-10:]) == names[10:20]
+    assert sorted(upstream.asked[20:]) == names[10:]
+
+
+def test_a_file_on_a_host_that_is_not_reached_holds_up_nothing(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_work, "RETRY_SECONDS", ())
+    name, other = upstream.generate(2)
+    document = upstream.tree.read_document(name)
+    document["urls"][0]["url"] = document["releases"]["30000001"][0]["url"] = "http://127.0.0.1:1/packages/a/b.tar.gz"
+    upstream.tree.write_document(name, document)
+    assert upstream.sync() == upstream.tree.last_serial()
+    assert {name: each.kind for name, each in upstream.report().put_aside.items()} == {name: Kind.UNREACHABLE}
+    assert (upstream.mirror.web / "simple" / other).exists()
 
 
 def test_an_upstream_that_is_down_at_the_start_leaves_nothing_begun(
@@ -228,7 +239,7 @@ def test_an_upstream_that_is_down_at_the_start_leaves_nothing_begun(
     batches_of(10, monkeypatch)
     upstream.generate(11)
     upstream.faults["/simple"] = HTTPStatus.BAD_GATEWAY
-    with pytest.raises(SyncError, match=r"what upstream has could not be asked: .*502"):
+    with pytest.raises(SyncError, match=r"upstream could not be asked .*502"):
         upstream.sync()
     upstream.faults.clear()
     assert upstream.sync() == upstream.tree.last_serial()
@@ -244,7 +255,7 @@ def test_a_name_that_is_a_path_or_would_be_a_line_of_a_list_is_refused(
     upstream.tree.write_index(upstream.tree.serials() | hostile, serial)
     assert upstream.sync() == serial
     assert upstream.mirror.package_names() == names
-    assert [line.partition(":")[0] for line in upstream.left_out()] == [f"{serial}\trefused"] * 3
+    assert len(upstream.report().refused) == 3
 
 
 class PowerCutError(Exception):
@@ -276,12 +287,11 @@ def test_a_host_that_dies_between_two_lists_loses_and_repeats_nothing(
 
 def test_lists_that_were_not_finished_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batches_of(2, monkeypatch)
-    first_sync = FirstSync(tmp_path)
-    first_sync.begin(0, 9, {"c": 3, "A": 1, "b": 9})
-    (tmp_path / "first-sync" / "end").unlink()
-    assert not first_sync.begun()
-    first_sync.begin(0, 7, {"d": 7})
-    assert first_sync.begun()
-    assert first_sync.target_serial() == 7
-    todo = [first_sync.todo.read_text() for _ in first_sync.batches()]
-    assert todo == ["0\nd 7\n"]
+    large = Batches(tmp_path)
+    large.begin(0, Todo(9, {"c": 3, "A": 1, "b": 9}))
+    (tmp_path / "batches" / "end").unlink()
+    assert not large.begun()
+    large.begin(5, Todo(7, {"d": 7}))
+    assert large.begun()
+    assert [read_todo(tmp_path / "todo") for _ in large.turns()] == [Todo(5, {"d": 7}), Todo(7)]
+    assert not large.begun()
