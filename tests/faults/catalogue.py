@@ -206,6 +206,23 @@ for _how, _what, _lie in (
     FAULTS.append(Fault(f"results_{_how}", "the scan of a shard has ended", _what, BY_ITSELF, _change_result(_lie)))
 
 
+@fault(IN_A_SCAN, "a person clears the task that scans: its job is followed on, or ended and begun again")
+def scan_cleared(where: FaultyWorld, run: Run) -> None:
+    run.until_scanning()
+    where.airflow.clear("global_scan", run.run_id, run.tasks("scan", "deferred"))
+
+
+@fault(IN_A_SCAN, "a person marks the run failed: its jobs end, and go on when it is cleared", ONE_CLEAR)
+def run_marked_failed(where: FaultyWorld, run: Run) -> Iterator[None]:
+    run.until_scanning()
+    run.give_up()
+    gone = _after(60)
+    while where.on_worker():
+        assert not gone(), "jobs of a run that was marked failed go on"
+        time.sleep(0.1)
+    yield
+
+
 @fault(IN_A_SCAN, "the memory of the scan is limited to 24 MB until the kernel has killed a process for want of it")
 def memory_exhausted(where: FaultyWorld, run: Run) -> Iterator[None]:
     run.until_scanning()
