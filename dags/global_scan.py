@@ -202,7 +202,7 @@ def global_scan() -> None:
         key = previous = None
         if params["publish"]:
             key = signing_key_from_connection(settings)
-            previous = fetch_previous_scan(cdn_from_connection(settings), settings.scans_dir, scan_id)
+            previous = fetch_previous_scan(cdn_from_connection(settings), settings.scans_dir, scan_id, key)
         return asdict(pack_scan(scan_dir, settings.cdn_public_url, key=key, previous=previous).counts)
 
     @task(max_active_tis_per_dag=1)  # else of two runs, the index of one would lack the other's scan

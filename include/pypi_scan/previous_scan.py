@@ -8,10 +8,11 @@ from pypi_scan.editions.columns import DETECTIONS, PACKAGES
 from pypi_scan.files import file_digest
 from pypi_scan.index import load_index
 from pypi_scan.index.model import Index, IndexedScan
-from pypi_scan.manifest import SCANS_PREFIX
+from pypi_scan.manifest import MANIFEST, SCANS_PREFIX, SIGNATURE, Manifest, parse_manifest
 from pypi_scan.pack import PreviousScan
 from pypi_scan.plan import Plan, read_plan
-from pypi_scan.publish import Cdn, PublishError, download_object
+from pypi_scan.publish import Cdn, PublishError, download_object, read_object
+from pypi_scan.signing import SigningKey
 
 log = logging.getLogger(__name__)
 
@@ -32,30 +33,28 @@ def previous_scan(plan: Plan, index: Index) -> IndexedScan | None:
     return next(earlier, None)
 
 
-def fetch_previous_scan(cdn: Cdn, scans_dir: Path, scan_id: str) -> PreviousScan | None:
+def fetch_previous_scan(cdn: Cdn, scans_dir: Path, scan_id: str, key: SigningKey) -> PreviousScan | None:
     """Return what a planned scan is compared with, downloaded if need be; None if there is nothing.
 
-    Raises PublishError if it cannot be had, ManifestError if a published manifest is not valid.
+    What is downloaded is what `key` has signed: whoever can write to the CDN could else hand DuckDB a file. Raises
+    PublishError if it cannot be had, ManifestError if a published manifest is not valid.
     """
     scan_dir = scans_dir / scan_id
     scan = previous_scan(read_plan(scan_dir), load_index(cdn))
     if scan is None:
         log.info("there is no earlier scan of all packages to compare with")
         return None
-    return fetch_editions(scan, cdn, scans_dir, scan_dir / "previous")
-
-
-def fetch_editions(scan: IndexedScan, cdn: Cdn, scans_dir: Path, directory: Path) -> PreviousScan:
-    """Return where the Parquet editions of a published scan are: where they were packed, else below `directory`.
-
-    Raises PublishError if they cannot be downloaded, or are not what the scan's manifest says.
-    """
     packed = scans_dir / scan.scan_id / "dataset"
     expected = {file.name: file.sha256 for file in scan.files if file.name in (PACKAGES, DETECTIONS)}
     if all((packed / name).is_file() and file_digest(packed / name) == digest for name, digest in expected.items()):
         return PreviousScan(scan.scan_id, packed)
+    signed = _signed_manifest(cdn, scan.scan_id, key)
+    if signed is None:
+        log.warning("scan %s on the CDN is not signed with our key: what changed since is not told", scan.scan_id)
+        return None
+    directory = scan_dir / "previous"
     directory.mkdir(exist_ok=True)
-    for name, digest in expected.items():
+    for name, digest in {file.name: file.sha256 for file in signed.files if file.name in expected}.items():
         target = directory / name
         if not target.is_file() or file_digest(target) != digest:
             log.info("fetching %s of scan %s, to tell what changed", name, scan.scan_id)
@@ -65,3 +64,11 @@ def fetch_editions(scan: IndexedScan, cdn: Cdn, scans_dir: Path, directory: Path
                     f"{name} of scan {scan.scan_id} on the CDN is not what its manifest says; publish that scan again"
                 )
     return PreviousScan(scan.scan_id, directory)
+
+
+def _signed_manifest(cdn: Cdn, scan_id: str, key: SigningKey) -> Manifest | None:
+    content, signature = (read_object(cdn, f"{SCANS_PREFIX}/{scan_id}/{name}") for name in (MANIFEST, SIGNATURE))
+    if content is None or signature is None or not key.has_signed(content, signature):
+        return None
+    manifest = parse_manifest(content)
+    return manifest if manifest.scan_id == scan_id else None

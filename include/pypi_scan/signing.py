@@ -57,6 +57,14 @@ class SigningKey:
         except minisign.Error as error:
             raise SigningError(f"cannot sign with the trusted comment {trusted_comment!r:.200}: {error}") from error
 
+    def has_signed(self, content: bytes, signature: bytes) -> bool:
+        """Whether `signature`, the content of a signature file, is one of `content` with this key."""
+        try:
+            self._key.get_public_key().verify(content, minisign.Signature.from_bytes(signature))
+        except minisign.Error:
+            return False
+        return True
+
 
 def sign_file(path: Path, key: SigningKey, trusted_comment: str) -> Path:
     """Write ``<path>.minisig`` and return its path; see SigningKey.sign."""

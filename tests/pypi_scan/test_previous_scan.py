@@ -12,6 +12,9 @@ from pypi_scan.index import load_index
 from pypi_scan.index.model import make_index
 from pypi_scan.previous_scan import fetch_previous_scan, previous_scan
 from pypi_scan.publish import Cdn, PublishError, publish_directory
+from pypi_scan.signing import SigningKey, new_key_pair
+
+KEY = SigningKey(new_key_pair()[0])
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def publish(make_scan: Callable[..., Any], cdn: Cdn, tmp_path: Path) -> Callable
         (directory / "plan.json").write_bytes(msgspec.json.encode(plan))
         scan = type(scan)(directory, plan, scan.division)
         scan.results("0001").accept()
-        scan.pack()
+        scan.pack(key=KEY)
         if public:
             publish_directory(cdn, directory / "dataset", f"pypi_datasets/{scan_id}", immutable=True)
         return scan
@@ -68,16 +71,16 @@ def test_of_two_scans_of_one_moment_it_is_the_later_one(publish: Callable[..., A
 def test_the_editions_are_taken_from_this_host_or_from_the_cdn(publish: Callable[..., Any], cdn: Cdn) -> None:
     first, second = publish("2026-01-01"), publish("2026-02-01")
     scans = first.directory.parent
-    found = fetch_previous_scan(cdn, scans, "2026-02-01")
+    found = fetch_previous_scan(cdn, scans, "2026-02-01", KEY)
     assert found
     assert (found.scan_id, found.directory) == ("2026-01-01", first.directory / "dataset")
     packed = (first.directory / "dataset" / "packages.parquet").read_bytes()
     (first.directory / "dataset" / "packages.parquet").unlink()
-    found = fetch_previous_scan(cdn, scans, "2026-02-01")
+    found = fetch_previous_scan(cdn, scans, "2026-02-01", KEY)
     assert found
     assert found.directory == second.directory / "previous"
     assert (found.directory / "packages.parquet").read_bytes() == packed
-    assert fetch_previous_scan(cdn, scans, "2026-01-01") is None
+    assert fetch_previous_scan(cdn, scans, "2026-01-01", KEY) is None
 
 
 def test_what_is_not_as_its_manifest_says_is_not_compared_with(publish: Callable[..., Any], cdn: Cdn) -> None:
@@ -86,5 +89,16 @@ def test_what_is_not_as_its_manifest_says_is_not_compared_with(publish: Callable
     (first.directory / "dataset" / "packages.parquet").unlink()
     cdn.client.put_object(Bucket=cdn.bucket, Key="pypi_datasets/2026-01-01/packages.parquet", Body=b"forged")
     with pytest.raises(PublishError, match="is not what its manifest says"):
-        fetch_previous_scan(cdn, first.directory.parent, "2026-02-01")
+        fetch_previous_scan(cdn, first.directory.parent, "2026-02-01", KEY)
     assert json.loads((first.directory / "plan.json").read_bytes())["scan_id"] == "2026-01-01"
+
+
+def test_what_is_not_signed_with_our_key_is_not_compared_with(publish: Callable[..., Any], cdn: Cdn) -> None:
+    first = publish("2026-01-01")
+    publish("2026-02-01")
+    (first.directory / "dataset" / "packages.parquet").unlink()
+    assert fetch_previous_scan(cdn, first.directory.parent, "2026-02-01", SigningKey(new_key_pair()[0])) is None
+    manifest = "pypi_datasets/2026-01-01/manifest.json"
+    content = cdn.client.get_object(Bucket=cdn.bucket, Key=manifest)["Body"].read()
+    cdn.client.put_object(Bucket=cdn.bucket, Key=manifest, Body=content.replace(b'"2026-01-01"', b'"2026-01-01" '))
+    assert fetch_previous_scan(cdn, first.directory.parent, "2026-02-01", KEY) is None
