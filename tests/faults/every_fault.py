@@ -1,6 +1,7 @@
 """Every fault, one after the other in one world; `make test-faults` runs this file, `make test` does not."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,3 +42,14 @@ def test_fault(undisturbed: Undisturbed, rows: list[Row], commit: str, fault: Fa
         row = Row(fault.name, fault.when, fault.what, ordeal.ended, seconds, commit, not problem, problem)
         rows.append(row)
         print(f"{row.fault}: {row.problem or row.ended}, {row.seconds:.0f} s", flush=True)
+
+
+def test_deleting_the_dag_ends_its_jobs(undisturbed: Undisturbed) -> None:
+    where = undisturbed.where
+    run = where.scan()
+    run.until_scanning()
+    where.airflow.request("DELETE", "/dags/global_scan")
+    deadline = time.monotonic() + 60
+    while where.on_worker():
+        assert time.monotonic() < deadline, "jobs of a DAG that was deleted go on"
+        time.sleep(0.1)
