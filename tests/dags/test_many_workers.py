@@ -4,10 +4,14 @@ import json
 import time
 from collections import Counter
 
+import pytest
+
 from demo.ssh_worker import ssh_worker
 from demo.world import WORKERS_VARIABLE, worker_connection
 from pypi_scan.fleet_file import open_fleet
 from pypi_scan.results import read_statuses
+
+pytestmark = pytest.mark.world
 
 SHARDS = 8
 
