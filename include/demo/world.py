@@ -139,6 +139,7 @@ def _env(
         "PYPI_SCAN_UPSTREAM_URL": upstream.url,
         "PYPI_SCAN_DOWNLOAD_STATS_FILE": str(Path(__file__).with_name("download_stats.jsonl")),
         "PYPI_SCAN_MIRROR_SOURCE": mirror.url,
+        "PYPI_SCAN_WORKER_PATIENCE": "30",
         "PYPI_SCAN_CDN_BUCKET": store.bucket,
         "PYPI_SCAN_CDN_PUBLIC_URL": store.public_url,
     }
