@@ -22,12 +22,13 @@ class HostileInputError(ValueError):
     """Upstream, or a worker, sent a name, path or digest that cannot be used safely."""
 
 
-def printable(text: object) -> str:
+def printable(text: object, limit: int = _MAX_SHOWN) -> str:
     """Return `text` in a form that a log, a terminal or a page shows as it is: on one line, what is not seen escaped.
 
-    For messages that others make of outside input; what is quoted with ``!r`` is so already.
+    That is `limit` characters at most. For messages that others make of outside input; what is quoted with ``!r`` is so
+    already.
     """
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text)[:_MAX_SHOWN])
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(text)[:limit])[:limit]
 
 
 def canonical_name(name: str) -> str:

@@ -94,4 +94,4 @@ def job_command(worker: Worker, scan_id: str, command: str, *arguments: str | Pu
 def job_error(how: str, message: str, exit_code: int | None) -> WorkerError:
     """Return the exception for a job that did not end well."""
     code = "" if exit_code is None else f" (exit code {exit_code})"
-    return _FAILURES.get(how, WorkerError)(printable(message) + code)
+    return _FAILURES.get(how, WorkerError)(printable(message, 1200) + code)

@@ -44,6 +44,7 @@ _CONNECT_ATTEMPTS = 3
 _UNCHECKED = ("no_host_key_check", "allow_host_key_change", "ignore_hostkey_verification")
 _TRANSFER_SECONDS = 60.0  # without a byte, after which a transfer is given up
 _MAX_OUTPUT_BYTES = 1024**2
+_WORDS = 1000  # characters of what a program said last
 _REQUESTS = 64  # of 32 KiB each: what is asked for and not yet written is in memory
 
 
@@ -267,7 +268,7 @@ def connection_error(conn_id: str, error: Exception) -> WorkerUnreachableError:
 def last_words(text: str) -> str:
     """Return the last line a program wrote, which is its ``error: <one sentence>`` if it is one of include/scripts."""
     lines = text.strip().splitlines() or ["no error message"]
-    return printable(lines[-1].removeprefix("error: "))
+    return printable(lines[-1].removeprefix("error: "), _WORDS)
 
 
 def _positive(value: object) -> float | None:
