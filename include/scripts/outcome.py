@@ -114,7 +114,7 @@ def of_error(error: BaseException, places: tuple[Path, ...], key: Key | None = N
     for place in places:
         reason = reason.replace(f"{place}/", "")
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return Outcome("memory", _sentence(f"needed more memory than it is allowed: {reason}"))
+        return Outcome("memory", _sentence(f"needed more memory than it is allowed: {reason}"), doubtful=True)
     if isinstance(error, OSError) and error.errno in _TOO_LARGE:
         full = error.errno in _DISK_FULL
         return Outcome("too_large", _sentence(f"unpacks to more than it is allowed: {reason}"), doubtful=full)
