@@ -223,7 +223,7 @@ def run_marked_failed(where: FaultyWorld, run: Run) -> Iterator[None]:
     yield
 
 
-@fault(IN_A_SCAN, "the memory of the scan is limited to 24 MB until the kernel has killed a process for want of it")
+@fault(IN_A_SCAN, "the memory of the scan is limited to 2 MB more until the kernel has killed a process for want of it")
 def memory_exhausted(where: FaultyWorld, run: Run) -> Iterator[None]:
     run.until_scanning()
     group = _MEMORY / f"faults-{os.getpid()}"
@@ -232,7 +232,7 @@ def memory_exhausted(where: FaultyWorld, run: Run) -> Iterator[None]:
     except OSError as error:
         pytest.skip(f"memory cannot be limited here: {error}")
     limit = group / "memory.limit_in_bytes"
-    limit.write_text(str(24 << 20))
+    limit.write_text(str(2 << 20))
 
     def killed() -> bool:
         for pid in where.on_worker("scan_shard.py"):
@@ -240,10 +240,15 @@ def memory_exhausted(where: FaultyWorld, run: Run) -> Iterator[None]:
                 (group / "cgroup.procs").write_text(str(pid))
         return "oom_kill 0" not in (group / "memory.oom_control").read_text()
 
-    run.wait_for(killed, "a process killed for want of memory")
-    limit.write_text("-1")
-    yield
-    group.rmdir()
+    try:
+        run.wait_for(killed, "a process killed for want of memory")
+        limit.write_text("-1")
+        yield
+    finally:
+        limit.write_text("-1")
+        for pid in (group / "cgroup.procs").read_text().split():
+            (_MEMORY / "cgroup.procs").write_text(pid)
+        group.rmdir()
 
 
 @fault(IN_A_SCAN, "the worker's clock jumps ahead by a day, and back by two")
@@ -257,15 +262,17 @@ def clock_jumps(where: FaultyWorld, run: Run) -> Iterator[None]:
     configuration.write_text(
         f"{before.rstrip()} LD_PRELOAD={_FAKETIME} FAKETIME_TIMESTAMP_FILE={clock} FAKETIME_NO_CACHE=1\n"
     )
-    where.services["sshd"].kill()
-    run.until_scanning()
-    for jump in ("+1d", "-1d"):
-        scanned = run.scanned()
-        clock.write_text(jump)
-        run.wait_for(lambda scanned=scanned: run.scanned() != scanned, "another package scanned")  # type: ignore[misc]
-    yield
-    configuration.write_text(before)
-    where.services["sshd"].kill()
+    try:
+        where.services["sshd"].kill()
+        run.until_scanning()
+        for jump in ("+1d", "-1d"):
+            scanned = run.scanned()
+            clock.write_text(jump)
+            run.wait_for(lambda scanned=scanned: run.scanned() != scanned, "another package scanned")  # type: ignore[misc]
+        yield
+    finally:
+        configuration.write_text(before)
+        where.services["sshd"].kill()
 
 
 @fault(IN_A_SCAN, "the network to the worker is cut for 5 minutes: nothing comes through, nothing says so")

@@ -111,6 +111,10 @@ class FaultyWorld:
             time.sleep(0.5)
         return ended
 
+    def public_scans(self) -> set[str]:
+        """Return the scans that are public as a whole."""
+        return {path.parent.name for path in (self.world.root / "cdn" / "pypi_datasets").glob("2*/manifest.json")}
+
     def recover(self) -> None:
         """Take back every fault that still goes on, as after one that did not pass."""
         for proxy in (self.network, self.store, self.mirror):
@@ -208,8 +212,9 @@ class Run:
         return state
 
     def clear_failed(self) -> None:
-        """Clear the failed tasks, as a person does who reads of them."""
-        self.where.airflow.clear("global_scan", self.run_id, self.tasks("", "failed"))
+        """Clear what failed, and what was not done for that, as a person does who reads of it."""
+        states = ("failed", "upstream_failed", "skipped")
+        self.where.airflow.clear("global_scan", self.run_id, self.tasks("", *states))
 
     def give_up(self) -> None:
         """Mark the run failed if it goes on, so that the next one can begin."""

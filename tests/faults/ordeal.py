@@ -2,6 +2,7 @@
 
 import inspect
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .aftermath import Published, check_dataset, check_nothing_is_left
@@ -30,6 +31,7 @@ def undergo(here: Undisturbed, fault: Fault, ordeal: Ordeal) -> None:
     """Scan, have the fault strike, mend what the fault says is to be mended, and check what is left."""
     where, started = here.where, time.monotonic()
     run = where.scan()
+    strike: Iterator[None] | None = None
     try:
         strike = fault.strike(where, run)
         if inspect.isgenerator(strike):
@@ -49,5 +51,8 @@ def undergo(here: Undisturbed, fault: Fault, ordeal: Ordeal) -> None:
         check_nothing_is_left(where, run, here.public)
     finally:
         ordeal.seconds = time.monotonic() - started
+        if inspect.isgenerator(strike):
+            strike.close()
         where.recover()
         run.give_up()
+        here.public |= where.public_scans()
