@@ -19,7 +19,7 @@ from .conftest import package_json
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 NAMES = [f"p{number:03}" for number in range(200)]
-LATER = package_json("later").replace(b"2026-01-01", b"2026-12-01")
+LATER = package_json("p000").replace(b"2026-01-01", b"2026-12-01")
 MakeMirror = Callable[..., Mirror]
 
 
