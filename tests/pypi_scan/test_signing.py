@@ -72,7 +72,8 @@ def test_we_sign_with_a_key_of_minisign(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(CONTENT)
     for form in (text, text.split()[-1]):  # the file, or its last line
         key = SigningKey(form)
-        assert key.public_key == (tmp_path / "minisign.pub").read_text()
+        published = (tmp_path / "minisign.pub").read_text()
+        assert key.public_key.splitlines()[1:] == published.splitlines()[1:]  # minisign cuts zeros off in the comment
         sign_file(tmp_path / "file", key, COMMENT)
         assert run("-VQ", "-p", "minisign.pub", "-m", "file", cwd=tmp_path) == f"{COMMENT}\n"
 
