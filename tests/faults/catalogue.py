@@ -212,15 +212,17 @@ def scan_cleared(where: FaultyWorld, run: Run) -> None:
     where.airflow.clear("global_scan", run.run_id, run.tasks("scan", "deferred"))
 
 
-@fault(IN_A_SCAN, "a person marks the run failed: its jobs end, and go on when it is cleared", ONE_CLEAR)
-def run_marked_failed(where: FaultyWorld, run: Run) -> Iterator[None]:
+@fault(IN_A_SCAN, "a person marks the tasks that scan failed: their jobs end, and go on when they are cleared", ONE_CLEAR)
+def scan_marked_failed(where: FaultyWorld, run: Run) -> None:
     run.until_scanning()
-    run.give_up()
+    scanning = set(where.on_worker("scan_shard.py"))
+    for task in run.tasks("scan", "deferred"):
+        path = f"/dags/global_scan/dagRuns/{run.run_id}/taskInstances/{task['task_id']}/{task['map_index']}"
+        where.airflow.request("PATCH", path, json={"new_state": "failed"})
     gone = _after(60)
-    while where.on_worker():
-        assert not gone(), "jobs of a run that was marked failed go on"
+    while scanning.intersection(where.on_worker("scan_shard.py")):
+        assert not gone(), "the job of a task that was marked failed goes on"
         time.sleep(0.1)
-    yield
 
 
 @fault(IN_A_SCAN, "the memory of the scan is limited to 2 MB more until the kernel has killed a process for want of it")
