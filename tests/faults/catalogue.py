@@ -212,7 +212,7 @@ def scan_cleared(where: FaultyWorld, run: Run) -> None:
     where.airflow.clear("global_scan", run.run_id, run.tasks("scan", "deferred"))
 
 
-@fault(IN_A_SCAN, "a person marks the tasks that scan failed: their jobs end, and go on when they are cleared", ONE_CLEAR)
+@fault(IN_A_SCAN, "a person marks the scan of shards failed: their jobs end, and go on when it is cleared", ONE_CLEAR)
 def scan_marked_failed(where: FaultyWorld, run: Run) -> None:
     run.until_scanning()
     scanning = set(where.on_worker("scan_shard.py"))
