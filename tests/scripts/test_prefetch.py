@@ -25,11 +25,15 @@ FILES = {"left-1.0-py3-none-any.whl": wheel({"left.py": "x = 1\n"}), "left-1.0.t
 
 
 class Mirror(ThreadingHTTPServer):
-    """Serves a directory and remembers the paths it was asked for; breaks off `broken` of its first answers."""
+    """Serves a directory and remembers the paths it was asked for; breaks off `broken` of its first answers.
+
+    Or gives them whole, with other bytes, if they are `garbled`.
+    """
 
     def __init__(self, web: Path) -> None:
         self.asked: list[str] = []
         self.broken = 0
+        self.garbled = False
         super().__init__(("127.0.0.1", 0), functools.partial(Handler, directory=str(web)))
 
     @property
@@ -47,7 +51,7 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
-            self.wfile.write(b"only this")
+            self.wfile.write(b"?" * 1000 if self.server.garbled else b"only this")
             self.close_connection = True
             return
         super().do_GET()
@@ -112,9 +116,12 @@ def test_damaged_file_in_the_cache_is_fetched_again(shard: Shard, mirror: Mirror
     assert len(mirror.asked) == 3
 
 
-def test_broken_connection_is_tried_again(shard: Shard, mirror: Mirror, run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("garbled", [False, True])
+def test_what_does_not_come_whole_is_asked_for_again(
+    shard: Shard, mirror: Mirror, run: Any, tmp_path: Path, garbled: bool
+) -> None:
     shard.add("left", {"left-1.0.zip": b"x" * 1000})
-    mirror.broken = 2
+    mirror.broken, mirror.garbled = 2, garbled
     done = run("prefetch.py", shard=shard.write(), source=mirror.url, cache=tmp_path / "cache" / "0007")
     assert done.returncode == 0, done.stderr
     assert missing(tmp_path / "cache" / "0007") == []
