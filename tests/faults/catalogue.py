@@ -400,9 +400,7 @@ def _sync_from(change: Callable[[Response], Response], path_part: str, version: 
         where.sync(run)
         files = list((where.world.root / "mirror" / "web" / "packages").rglob(f"*{version}*"))
         originals = list((where.world.root / "upstream" / "web" / "packages").rglob(f"*{version}*"))
-        assert {path.name: path.read_bytes() for path in files} == {
-            path.name: path.read_bytes() for path in originals if path.suffix != ".metadata"
-        }
+        assert {path.name: path.read_bytes() for path in files} == {path.name: path.read_bytes() for path in originals}
 
     return strike
 
