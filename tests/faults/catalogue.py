@@ -482,10 +482,9 @@ def _fill(disk: Path) -> Path:
     if not disk.is_mount():
         pytest.skip("only root can give a directory a disk of its own that can be full")
     ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        with contextlib.suppress(OSError):  # what else is written there meanwhile helps to fill it
-            while True:
-                file.write(bytes(1 << 20))
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:  # what else is written there meanwhile helps to fill it
+            file.write(bytes(1 << 20))
     return ballast
 
 
