@@ -47,7 +47,9 @@ def test_a_worker_joins_in_mid_scan_and_dies(live, tmp_path):
                     name for name in under_way if scanned_on(second.home).get(name) and not fleet.shards[name].scanned
                 }
 
-        (killed,) = wait_for(in_hand)
+        killed = wait_for(in_hand)
+    with open_fleet(fleet_file.parent) as fleet:
+        died_with = {name for name, shard in fleet.shards.items() if shard.worker == "second" and not shard.done}
     try:
         *_, tasks = live.airflow.follow("global_scan", run_id, 600)
     finally:
@@ -55,12 +57,12 @@ def test_a_worker_joins_in_mid_scan_and_dies(live, tmp_path):
 
     assert {task["state"] for task in tasks if task["task_id"] != "publish"} == {"success"}
     with open_fleet(fleet_file.parent) as fleet:
-        assert fleet.shards[killed].scans == ["second", "pypi_worker"]
+        assert {tuple(fleet.shards[name].scans) for name in killed} == {("second", "pypi_worker")}
         assert all(shard.done for shard in fleet.shards.values())
         collected_from = {name: shard.worker for name, shard in fleet.shards.items()}
     assert Counter(collected_from.values())["pypi_worker"] >= 1
     lost = {name for name, packages in scanned_on(second.home).items() if packages and collected_from[name] != "second"}
-    assert lost == {killed}, "only the shard in hand was scanned twice"
+    assert killed <= lost <= died_with, "only what it had in hand was scanned twice"
     wanted = (fleet_file.parent / "input_packages.txt").read_text().splitlines()
     unscannable = (fleet_file.parent / "unscannable.jsonl").read_text().splitlines()
     had = [status.name for name in collected_from for status in read_statuses(fleet_file.parent / "results" / name)]
