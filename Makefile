@@ -11,7 +11,7 @@ CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 FUZZ := .venv-fuzz/.ready
 
-.PHONY: help demo serve test test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
+.PHONY: help demo serve test test-ui test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(CONTROL) $(WORKER) ## Unit and integration tests (ARGS="-k name" to choo
 
 backfill-check: $(CONTROL) $(WORKER) ## Scan the twelve months of a year as a backfill in the small world
 	@BACKFILL_MONTHS=12 .venv/bin/python -m pytest tests/dags/test_backfill.py $(ARGS)
+
+test-ui: $(CONTROL) $(WORKER) ## The web UI in a headless Chromium; writes the pictures of docs/images
+	@.venv/bin/python -m pytest tests/ui --screenshots docs/images $(ARGS)
 
 test-faults: $(CONTROL) $(WORKER) ## Inject every fault into a scan of the small world (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest tests/faults/every_fault.py $(ARGS)

@@ -1,11 +1,9 @@
-"""The small world with a real Airflow in it: one for all end-to-end tests, and one for those that need their own."""
+"""The small world with a real Airflow in it, for tests that run the DAGs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from demo.airflow_client import DAGS, AirflowClient
 from demo.airflow_services import airflow
@@ -16,10 +14,12 @@ RUN_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Live:
-    """A running world, and Airflow in it."""
+    """A running world, and Airflow in it, at `url`, where the user `admin` logs in with `password`."""
 
     world: World
     airflow: AirflowClient
+    url: str
+    password: str
 
     def run(self, dag_id: str, **conf: object) -> list[dict]:
         """Trigger a DAG, wait for its end and return its task instances; raises DemoError if the run failed."""
@@ -49,23 +49,10 @@ def live_world(root: Path) -> Iterator[Live]:
         world(root, real_packages=False) as here,
         airflow(here.root / "airflow", here.cache, here.env, here.logs) as flow,
     ):
-        running = Live(here, flow.client)
+        running = Live(here, flow.client, flow.url, flow.password)
         # First and alone: statistics that change would start dataset_regeneration, and there is no mirror yet.
         flow.client.unpause("download_stats")
         running.run("download_stats")
         for dag_id in DAGS:
             flow.client.unpause(dag_id)
-        yield running
-
-
-@pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live_world(tmp_path_factory.mktemp("world")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def own_live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A world for the tests of one module, with nothing published before them."""
-    with live_world(tmp_path_factory.mktemp("world")) as running:
         yield running

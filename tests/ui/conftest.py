@@ -1,0 +1,89 @@
+"""A headless browser that is logged in to the Airflow of the small world."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from tests.live_world import Live
+
+PATIENCE = 60_000  # ms; a page of a busy machine
+SIZE = {"width": 1400, "height": 900}
+# Chromium as root, and without the services that a desktop's asks for.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, help="where pictures of the pages are to be kept")
+
+
+@pytest.fixture(scope="session")
+def screenshots(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures go: the directory that was asked for, else a temporary one."""
+    directory = pytestconfig.getoption("--screenshots") or tmp_path_factory.mktemp("screenshots")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium is installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def session(browser: Browser, live: Live) -> Iterator[dict]:
+    """The cookies and storage of a browser that has logged in by hand."""
+    context = browser.new_context(base_url=live.url, viewport=SIZE)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto("/")
+    page.locator("input[name=username]").fill("admin")
+    page.locator("input[name=password]").fill(live.password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("link", name="Dags")).to_be_visible()
+    yield context.storage_state()
+    context.close()
+
+
+@pytest.fixture
+def context(browser: Browser, session: dict, live: Live) -> Iterator[BrowserContext]:
+    """A browser of its own for a test, logged in; what it may ask for is Airflow alone."""
+    context = browser.new_context(base_url=live.url, viewport=SIZE, storage_state=session)
+    context.set_default_timeout(PATIENCE)
+    asked: set[str] = set()
+    context.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    yield context
+    context.close()
+    assert asked - {""} <= {urlsplit(live.url).netloc}, "a page asked for something elsewhere"
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that fails the test if a script of it fails, or opens a dialog."""
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    yield page
+    assert wrong == []
+
+
+@pytest.fixture(scope="session")
+def synced(live: Live) -> None:
+    """A mirror to scan."""
+    live.run("pypi_sync")
