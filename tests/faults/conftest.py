@@ -11,7 +11,7 @@ from .faulty_world import faulty_world
 from .ordeal import Undisturbed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def undisturbed() -> Iterator[Undisturbed]:
     """A world in which one scan has ended well."""
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as directory:

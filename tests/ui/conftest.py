@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from tests.live_world import Live
+from tests.live_world import Live, live_world
 
 PATIENCE = 60_000  # ms; a page of a busy machine
 SIZE = {"width": 1400, "height": 900}
@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="where pictures of the pages are to be kept")
 
 
+@pytest.fixture(scope="package")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live_world(tmp_path_factory.mktemp("world")) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def screenshots(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where pictures go: the directory that was asked for, else a temporary one."""
@@ -34,7 +40,7 @@ def screenshots(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -45,7 +51,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(browser: Browser, live: Live) -> Iterator[dict]:
     """The cookies and storage of a browser that has logged in by hand."""
     context = browser.new_context(base_url=live.url, viewport=SIZE)
@@ -83,7 +89,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
     assert wrong == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def synced(live: Live) -> None:
     """A mirror to scan."""
     live.run("pypi_sync")
