@@ -43,7 +43,7 @@ from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.divide import divide_scan
-from pypi_scan.earlier_scan import newest_scan
+from pypi_scan.earlier_scan import packed_scans
 from pypi_scan.estimate import described, estimate_scan
 from pypi_scan.fleet_file import open_fleet
 from pypi_scan.index import is_published, load_index, published_scan_ids, write_index
@@ -169,7 +169,7 @@ def global_scan() -> None:
                 made = estimate_scan(
                     Mirror(settings.mirror_root),
                     _requested(params, dag_run),
-                    newest_scan(settings.scans_dir),
+                    packed_scans(settings.scans_dir),
                     CostModel.load(settings.state_dir / COSTS),
                     records=store if params["mode"] == "reuse" else None,
                     package_timeout=params["package_timeout"],

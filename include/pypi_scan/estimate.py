@@ -16,7 +16,6 @@ from pypi_scan.choose import Chosen, iso_8601
 from pypi_scan.choosers import ChoosersError, choose_all, cores_for
 from pypi_scan.divide import ONE_WORKER, Block, known_keys, plan_shards, weigh_block
 from pypi_scan.earlier_scan import EarlierScan
-from pypi_scan.fleet import Capacity
 from pypi_scan.mirror import Mirror
 from pypi_scan.plan import PlanError, nothing_to_scan, select_packages
 from pypi_scan.prediction import CostModel
@@ -57,7 +56,7 @@ class Estimate(msgspec.Struct, frozen=True):
 def estimate_scan(
     mirror: Mirror,
     request: ScanRequest,
-    earlier: EarlierScan | None,
+    earlier: Sequence[EarlierScan],
     costs: CostModel,
     *,
     records: RecordStore | None,
@@ -65,10 +64,11 @@ def estimate_scan(
     places: int,
     shards: int | None = None,
 ) -> Estimate:
-    """Return what the scan that is asked for would take; without `records` nothing is re-used.
+    """Return what the scan that is asked for would take, by the `earlier` ones, the last first.
 
-    A package may take `package_timeout` seconds; a worker's disk has `places` for shards, which are as many as `shards`
-    says, else as suit the workers. Raises PlanError as `plan_scan` does, and RecordStoreError.
+    Without `records` nothing is re-used. A package may take `package_timeout` seconds; a worker's disk has `places` for
+    shards, which are as many as `shards` says, else as suit the workers. Raises PlanError as `plan_scan` does, and
+    RecordStoreError.
     """
     as_of = request.as_of.astimezone(UTC)
     names = select_packages(mirror, request)
@@ -93,11 +93,12 @@ def estimate_scan(
         raise PlanError(str(error)) from error
     if not blocks:
         raise nothing_to_scan(len(names), as_of)
-    workers = earlier.workers if earlier else []
+    last = next((scan for scan in earlier if not scan.partial), earlier[0] if earlier else None)
+    workers = last.workers if last else []
     divided = [shard for shard, _ in plan_shards(blocks, workers or ONE_WORKER, shards)]
     planned = sum(shard.packages for shard in divided)
     reused = sum(shard.known for shard in divided)
-    cpu_hours = sum(shard.cost for shard in divided) / 3600
+    cpu_hours = sum(block.cost for block in blocks) / 3600
     return Estimate(
         as_of=iso_8601(as_of),
         input=planned + unscannable,
@@ -106,55 +107,57 @@ def estimate_scan(
         to_scan=planned - reused,
         files=files,
         bytes=sum(shard.bytes for shard in divided),
-        cpu_hours=round(cpu_hours, 2),
+        cpu_hours=round(cpu_hours, 4),
         shards=len(divided),
         workers=len(workers) or None,
         cores=sum(worker.cores for worker in workers) or None,
-        hours=round(cpu_hours / sum(worker.speed for worker in workers), 2) if workers else None,
+        hours=round(cpu_hours / sum(worker.speed for worker in workers), 4) if workers else None,
         worker_disk_bytes=sum(nlargest(places, (shard.bytes for shard in divided))),
-        control_disk_bytes=round(planned * earlier.bytes_per_package) if earlier else None,
-        goes_by=[reuse, *_rests_on(earlier, workers)],
+        control_disk_bytes=round(planned * last.bytes_per_package) if last else None,
+        goes_by=[reuse, *_rests_on(last)],
     )
 
 
 def described(estimate: Estimate) -> list[str]:
     """Return the estimate as lines for people."""
-    hours = f", {estimate.hours:,.1f} hours on {estimate.cores} cores" if estimate.hours is not None else ""
+    hours = f", {_hours(estimate.hours)} on {estimate.cores} cores" if estimate.hours is not None else ""
     control = estimate.control_disk_bytes
     return [
         f"as of {estimate.as_of}: {estimate.input:,} packages, of which {estimate.to_scan:,} are to be scanned, "
         f"{estimate.reused:,} re-used, and {estimate.unscannable:,} have nothing to scan",
-        f"to fetch: {estimate.files:,} files, {_gb(estimate.bytes)}",
-        f"to compute: {estimate.cpu_hours:,.1f} CPU hours{hours}, in {estimate.shards:,} shards",
-        f"disk of each worker: {_gb(estimate.worker_disk_bytes)} at most; of the control host: "
-        f"{'not known' if control is None else _gb(control)}",
+        f"to fetch: {estimate.files:,} files, {_bytes(estimate.bytes)}",
+        f"to compute: {_hours(estimate.cpu_hours)} of CPU time{hours}, in {estimate.shards:,} shards",
+        f"disk of each worker: {_bytes(estimate.worker_disk_bytes)} at most; of the control host: "
+        f"{'not known' if control is None else _bytes(control)}",
         *(f"goes by: {each}" for each in estimate.goes_by),
     ]
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:,.2f} GB"
+def _bytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
-def _reuse(earlier: EarlierScan | None, package_timeout: int, *, asked: bool) -> tuple[RecordKeys | None, str]:
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:,.1f} minutes"
+
+
+def _reuse(earlier: Sequence[EarlierScan], package_timeout: int, *, asked: bool) -> tuple[RecordKeys | None, str]:
     """Return the keys of the records that can be re-used, None if none can, and why."""
     if not asked:
         return None, "the mode is full, so nothing is re-used"
-    if earlier is None:
+    if not earlier:
         return None, "no scan was packed on this host yet, so nothing is re-used"
-    had = earlier.scanner.settings.get("timeout")
-    if had != package_timeout:
-        return None, f"scan {earlier.scan_id} gave a package {had} seconds, so none of its records is re-used"
-    return RecordKeys(earlier.scanner), f"records are re-used if the workers scan as they did in scan {earlier.scan_id}"
+    alike = next((scan for scan in earlier if scan.scanner.settings.get("timeout") == package_timeout), None)
+    if alike is None:
+        return None, f"no scan on this host gave a package {package_timeout} seconds, so nothing is re-used"
+    return RecordKeys(alike.scanner), f"records are re-used if the workers scan as they did in scan {alike.scan_id}"
 
 
-def _rests_on(earlier: EarlierScan | None, workers: Sequence[Capacity]) -> list[str]:
-    """Return what the times and the disks rest on."""
+def _rests_on(last: EarlierScan | None) -> list[str]:
+    """Return what the times and the disks rest on, if `last` is the scan whose workers and disk are known."""
     cost = "a package costs what its last scan did, else what others of its size do"
-    if earlier is None or not workers:
-        hours = "which workers there will be is not known: divide the CPU hours by their cores"
-    else:
-        hours = f"the hours are of the {len(workers)} workers of scan {earlier.scan_id}, with all cores busy"
-    if earlier is None:
-        return [cost, hours]
-    return [cost, hours, f"the control host keeps as much a package as of scan {earlier.scan_id}"]
+    unknown = "which workers there will be is not known: divide the CPU time by their cores"
+    if last is None:
+        return [cost, unknown]
+    hours = f"the workers are those of scan {last.scan_id}, with all their cores busy" if last.workers else unknown
+    return [cost, hours, f"the control host keeps as much a package as of scan {last.scan_id}"]

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from pypi_scan.divide import divide_scan
-from pypi_scan.earlier_scan import newest_scan
+from pypi_scan.earlier_scan import EarlierScan, packed_scans
 from pypi_scan.estimate import Estimate, described, estimate_scan
 from pypi_scan.fleet import Capacity
 from pypi_scan.fleet_file import open_fleet
@@ -15,6 +16,7 @@ from pypi_scan.mirror import Mirror
 from pypi_scan.plan import PlanError
 from pypi_scan.prediction import CostModel, Measured
 from pypi_scan.record_store import RecordStore
+from pypi_scan.results import Scanner
 from pypi_scan.scan_request import ScanRequest
 
 from .conftest import NOW, SCANNER, open_store, package_json
@@ -46,7 +48,7 @@ def estimate(scan: Any, tmp_path: Path) -> Callable[..., Estimate]:
             return estimate_scan(
                 Mirror(tmp_path / "mirror"),
                 ScanRequest(NOW, packages),
-                newest_scan(tmp_path / "scans"),
+                packed_scans(tmp_path / "scans"),
                 COSTS,
                 records=store if reuse else None,
                 package_timeout=package_timeout,
@@ -62,8 +64,10 @@ def test_an_estimate_is_what_the_division_will_be(scan: Any, estimate: Callable[
         division = divide_scan(scan.directory, SCANNER, records=store, costs=COSTS, workers=WORKERS)
     assert (guess.reused, guess.to_scan) == (division.known, 1) == (4, 1)
     assert (guess.bytes, guess.files, guess.shards) == (division.bytes, 1, len(division.shards))
-    assert guess.cpu_hours == round(division.cost / 3600, 2) == 0.5
-    assert guess.hours == 0.1  # on five cores' worth of workers: one of the three is left out
+    assert guess.cpu_hours == pytest.approx(division.cost / 3600, rel=1e-3)
+    assert guess.hours == pytest.approx(
+        guess.cpu_hours / 5, abs=1e-4
+    )  # on five cores' worth of workers: one of the three is left out
     assert (guess.workers, guess.cores) == (2, 6)
 
 
@@ -77,7 +81,7 @@ def test_packages_without_a_release_are_counted_apart(estimate: Callable[..., Es
     ("asked", "why"),
     [
         ({"reuse": False}, "the mode is full"),
-        ({"package_timeout": 60}, "gave a package 900.0 seconds"),
+        ({"package_timeout": 60}, "no scan on this host gave a package 60 seconds"),
     ],
 )
 def test_nothing_is_re_used_where_a_scan_would_not(
@@ -103,13 +107,41 @@ def test_the_control_host_is_taken_to_keep_as_much_a_package_as_before(
     assert estimate(("a", "b")).control_disk_bytes == round(held / 5 * 2)
 
 
+def test_workers_and_disk_are_of_the_last_full_scan_records_of_the_last_alike(
+    make_scan: Callable[..., Any], tmp_path: Path
+) -> None:
+    scan = make_scan(dict.fromkeys("ab"))
+    scan.results("0001").accept()
+    scan.pack()
+    (full,) = packed_scans(scan.directory.parent)
+    quick = Scanner(**{**asdict(SCANNER), "settings": {**SCANNER.settings, "timeout": 60.0}})
+    partial = EarlierScan("2026-11-02", True, quick, [Capacity(1)], 9e9)
+    with open_store(tmp_path / "scans") as store:
+        guess = estimate_scan(
+            Mirror(tmp_path / "mirror"),
+            ScanRequest(NOW),
+            [partial, full],
+            COSTS,
+            records=store,
+            package_timeout=900,
+            places=2,
+        )
+    assert guess.reused == 2
+    assert guess.control_disk_bytes == round(2 * full.bytes_per_package)
+
+
+def test_an_earlier_scan_that_cannot_be_read_is_left_out(scan: Any) -> None:
+    (scan.directory / "division.json").write_text("{}")
+    assert packed_scans(scan.directory.parent) == []
+
+
 def test_without_an_earlier_scan_all_is_scanned_and_hours_are_not_known(
     make_mirror: Callable[..., Mirror], tmp_path: Path
 ) -> None:
     mirror = make_mirror(dict.fromkeys("ab"))
-    assert newest_scan(tmp_path / "scans") is None
+    assert packed_scans(tmp_path / "scans") == []
     with RecordStore(tmp_path / "records.sqlite", NOW) as store:
-        guess = estimate_scan(mirror, ScanRequest(NOW), None, COSTS, records=store, package_timeout=900, places=2)
+        guess = estimate_scan(mirror, ScanRequest(NOW), [], COSTS, records=store, package_timeout=900, places=2)
     assert (guess.to_scan, guess.reused, guess.hours, guess.workers, guess.control_disk_bytes) == (
         2,
         0,
@@ -119,7 +151,7 @@ def test_without_an_earlier_scan_all_is_scanned_and_hours_are_not_known(
     )
     text = "\n".join(described(guess))
     assert "2 packages, of which 2 are to be scanned" in text
-    assert "divide the CPU hours by their cores" in text
+    assert "divide the CPU time by their cores" in text
 
 
 def test_what_cannot_be_planned_cannot_be_estimated(estimate: Callable[..., Estimate], tmp_path: Path) -> None:
