@@ -40,6 +40,15 @@ class Wanted:
     everything: bool
 
 
+def read(path: Path) -> list[Wanted]:
+    """Return what the corpus at `path` asks for. Raises CorpusError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"the corpus {path} cannot be read ({error}); name a file of lines name==version") from None
+    return parse(text)
+
+
 def parse(text: str) -> list[Wanted]:
     """Return what the corpus `text` asks for, in its order. Raises CorpusError for a line that is none."""
     wanted: dict[str, Wanted] = {}

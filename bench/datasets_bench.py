@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import page
+from arguments import positive_int
 
 from pypi_scan import datasets
 from pypi_scan.mirror import Mirror
@@ -117,7 +118,7 @@ class World:
 def main() -> None:
     """Run the benchmark; exit code 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--packages", type=int, default=100_000, metavar="N", help="default: 100000")
+    parser.add_argument("--packages", type=positive_int, default=100_000, metavar="N", help="default: 100000")
     parser.add_argument("--keep", action="store_true", help="leave the mirror for the next run")
     parser.add_argument("--cache", type=Path, default=PROJECT / ".bench", metavar="DIR", help="default: .bench")
     arguments = parser.parse_args()

@@ -25,6 +25,7 @@ from typing import Any
 import measure
 import msgspec
 import zstandard
+from arguments import positive
 
 from pypi_scan.accept import accept_results
 from pypi_scan.divide import Division, ShardPlan
@@ -51,7 +52,7 @@ _PROGRAMS = {
 def main() -> None:
     """Run the benchmark and write its result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--gb", type=float, default=5.0, help="10^9 bytes of records")
+    parser.add_argument("--gb", type=positive, default=5.0, help="10^9 bytes of records")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "pack", help="where to work; is removed")
     arguments = parser.parse_args()
     work: Path = arguments.work

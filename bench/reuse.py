@@ -28,6 +28,7 @@ import corpus
 import measure
 import msgspec
 import page
+from arguments import positive, positive_int
 from scan import ENGINE, HERE, PROJECT, PYTHON, build_world
 from world import Release, World
 
@@ -169,15 +170,15 @@ def main() -> None:
     """Run the benchmark; exit code 1 if the datasets differ or the target was missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--corpus", type=Path, default=HERE / "corpus.txt", metavar="FILE", help="name==version lines")
-    parser.add_argument("--packages", type=int, metavar="N", help="only the first N of the corpus")
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="seconds a package (default: 900)")
+    parser.add_argument("--packages", type=positive_int, metavar="N", help="only the first N of the corpus")
+    parser.add_argument("--timeout", type=positive, default=900, metavar="S", help="seconds a package (default: 900)")
     parser.add_argument("--cache", type=Path, default=PROJECT / ".bench", metavar="DIR", help="default: .bench")
     arguments = parser.parse_args()
     cache: Path = arguments.cache.resolve()
     cache.mkdir(parents=True, exist_ok=True)
     (cache / ".gitignore").write_text("*\n", encoding="utf-8")  # other people's code: not for git, nor for linters
     try:
-        wanted = corpus.parse(arguments.corpus.read_text(encoding="utf-8"))[: arguments.packages]
+        wanted = corpus.read(arguments.corpus)[: arguments.packages]
         with tempfile.TemporaryDirectory(prefix="reuse-", dir=cache) as directory:
             world, releases = build_world(wanted, cache, Path(directory) / "mirror")
             pipeline = Pipeline(world, Path(directory), arguments.timeout)

@@ -24,6 +24,7 @@ import measure
 import page
 import summary
 import zstandard
+from arguments import positive, positive_int
 from world import Release, World
 
 from demo.upstream.pip_command import pip_command  # noqa: TID251 - like the demo, this never ships
@@ -266,9 +267,11 @@ def _json(path: Path) -> Result | None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
     parser.add_argument("--corpus", type=Path, default=HERE / "corpus.txt", metavar="FILE", help="name==version lines")
-    parser.add_argument("--packages", type=int, metavar="N", help="only the first N of the corpus")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="parts the corpus is run in (default: 3)")
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help="seconds a package (default: 900)")
+    parser.add_argument("--packages", type=positive_int, metavar="N", help="only the first N of the corpus")
+    parser.add_argument(
+        "--rounds", type=positive_int, default=3, metavar="N", help="parts the corpus is run in (default: 3)"
+    )
+    parser.add_argument("--timeout", type=positive, default=900, metavar="S", help="seconds a package (default: 900)")
     parser.add_argument("--cache", type=Path, default=PROJECT / ".bench", metavar="DIR", help="default: .bench")
     return parser.parse_args()
 
@@ -282,7 +285,7 @@ def main() -> None:
     (cache / ".gitignore").write_text("*\n", encoding="utf-8")  # other people's code: not for git, nor for linters
     cores = len(os.sched_getaffinity(0))  # every process that is started here inherits them
     try:
-        whole = corpus.parse(arguments.corpus.read_text(encoding="utf-8"))
+        whole = corpus.read(arguments.corpus)
         with tempfile.TemporaryDirectory(prefix="run-", dir=cache) as directory:
             world, releases = build_world(whole[: arguments.packages], cache, Path(directory) / "mirror")
             rounds = max(1, min(arguments.rounds, len(releases)))

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 import scaling_page
+from arguments import positive_int
 from cluster import Assumptions, Cluster, Node, Ran, Shard, lower_bound
 from datasets_bench import MEAN_BYTES, World, peak_mb, release_file
 from population import Package, a_month_before, packages
@@ -86,7 +87,7 @@ class ScanWorld(World):
 def main() -> None:
     """Run the simulation; exit code 1 if a target was missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--packages", type=int, default=20_000, metavar="N", help="default: 20000")
+    parser.add_argument("--packages", type=positive_int, default=20_000, metavar="N", help="default: 20000")
     parser.add_argument("--cache", type=Path, default=PROJECT / ".bench", metavar="DIR", help="default: .bench")
     parser.add_argument("--no-mirror", action="store_true", help="do not plan: only scan on simulated workers")
     arguments = parser.parse_args()

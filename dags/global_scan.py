@@ -16,6 +16,9 @@ was the latest at **as_of**: the param if given, else the run's logical date, el
 **Workers** are the SSH connections that the Variable `pypi_workers` lists; it may be edited while a scan runs. The
 shards of a worker that is lost go on by themselves on another one.
 
+**Before a large scan**, tick *Dry run*: `estimate` says what it would take, in its log and as its return value, and all
+other tasks are skipped. It waits, as every run does, for the scan that is running.
+
 **If a shard fails**: read the last line of its task's log, then clear the failed task. Airflow clears what it needs
 with it: the shard's `prefetch`, `prepare` and everything downstream.
 Packages that time out, crash the scanner or have damaged archives do not fail a shard: they are in
@@ -26,6 +29,7 @@ Packages that time out, crash the scanner or have damaged archives do not fail a
 skipped when it is cleared.
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +43,8 @@ from cdn_connection import cdn_from_connection
 from dag_defaults import DEFAULT_ARGS, NOT_AT_ONCE, Tag
 from pypi_scan.datasets import aura_dataset_file
 from pypi_scan.divide import divide_scan
+from pypi_scan.earlier_scan import packed_scans
+from pypi_scan.estimate import described, estimate_scan
 from pypi_scan.fleet_file import open_fleet
 from pypi_scan.index import is_published, load_index, published_scan_ids, write_index
 from pypi_scan.manifest import MANIFEST, SIGNATURE
@@ -51,7 +57,7 @@ from pypi_scan.public_key import AnotherKeyError, check_public_key, publish_publ
 from pypi_scan.publish import publish_directory
 from pypi_scan.record_store import RecordStore
 from pypi_scan.results import Scanner
-from pypi_scan.scan_request import RequestError, scan_request
+from pypi_scan.scan_request import RequestError, ScanRequest, scan_request
 from pypi_scan.seal import MD5_CHECKSUMS, SHA256_CHECKSUMS
 from pypi_scan.settings import Settings
 from pypi_scan.signing import SigningError
@@ -61,12 +67,17 @@ from signing_connection import signing_key_from_connection
 from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator
 from worker_jobs.tasks import cleanup_workers, evict_shard, prepare_workers
 
+log = logging.getLogger(__name__)
+
+WHAT, HOW, OUTCOME = "What is scanned", "How it is scanned", "What becomes of it"
+
 PARAMS = {
     "as_of": Param(
         None,
         type=["null", "string"],
         format="date-time",  # a date picker in the form; what is typed is checked by the pattern
         pattern=r"^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?$",
+        section=WHAT,
         title="As of",
         description="Scan PyPI as it stood at this moment. Empty: the run's logical date.",
     ),
@@ -74,6 +85,7 @@ PARAMS = {
         [],
         type="array",
         items={"type": "string", "minLength": 1, "maxLength": 255},
+        section=WHAT,
         title="Packages",
         description="Names or patterns such as `zope.*`, one a line. Empty: all.",
     ),
@@ -81,34 +93,59 @@ PARAMS = {
         None,
         type=["null", "integer"],
         minimum=1,
+        section=WHAT,
         title="Limit",
         description="At most so many packages, the first by name. Empty: no limit.",
     ),
-    "shards": Param(
-        None,
-        type=["null", "integer"],
-        minimum=1,
-        maximum=1000,
-        title="Shards",
-        description="Number of shards. Empty: what suits the workers, of half an hour at most.",
+    "mode": Param(
+        "reuse",
+        enum=["reuse", "full"],
+        values_display={"reuse": "reuse: only what is new", "full": "full: everything"},
+        section=HOW,
+        title="Mode",
+        description="`reuse`: take the records of releases that this scanner has scanned before. `full`: scan every "
+        "package. Both give the same dataset.",
     ),
     "package_timeout": Param(
         1200,
         type="integer",
         minimum=5,
         maximum=86400,
+        section=HOW,
         title="Timeout of a package (seconds)",
-        description="A package whose scan takes longer is given up, with the status `timeout`.",
+        description="A package whose scan takes longer is given up, with the status `timeout`. Records that were made "
+        "with another one are not re-used.",
     ),
-    "mode": Param(
-        "reuse",
-        enum=["reuse", "full"],
-        title="Mode",
-        description="`reuse`: take the records of releases that this scanner has scanned before. `full`: scan every "
-        "package. Both give the same dataset.",
+    "shards": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=1000,
+        section=HOW,
+        title="Shards",
+        description="Number of shards. Empty: what suits the workers, of half an hour at most.",
     ),
-    "publish": Param(True, type="boolean", title="Publish", description="Put the dataset on the CDN and in its index."),
+    "publish": Param(
+        True,
+        type="boolean",
+        section=OUTCOME,
+        title="Publish",
+        description="Put the dataset on the CDN and in its index. Off: it stays on the control host.",
+    ),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        section=OUTCOME,
+        title="Dry run",
+        description="Scan nothing. The task `estimate` says, in its log and under *XCom*, how many packages, bytes and "
+        "hours this scan would take, and how much disk.",
+    ),
 }
+
+
+def _requested(params: dict[str, Any], dag_run: Any) -> ScanRequest:
+    backfill = dag_run.run_type == "backfill"
+    return scan_request(params, dag_run.logical_date, datetime.now(UTC), backfill=backfill)
 
 
 @dag(
@@ -122,8 +159,33 @@ PARAMS = {
     doc_md=__doc__,
 )
 def global_scan() -> None:
+    @task
+    def estimate(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
+        if not params["dry_run"]:
+            raise AirflowSkipException("not a dry run")
+        settings = Settings.load()
+        try:
+            with RecordStore.in_directory(settings.state_dir) as store:
+                made = estimate_scan(
+                    Mirror(settings.mirror_root),
+                    _requested(params, dag_run),
+                    packed_scans(settings.scans_dir),
+                    CostModel.load(settings.state_dir / COSTS),
+                    records=store if params["mode"] == "reuse" else None,
+                    package_timeout=params["package_timeout"],
+                    places=settings.prefetch_ahead + 1,
+                    shards=params["shards"],
+                )
+        except (RequestError, PlanError) as error:
+            raise AirflowFailException(str(error)) from error  # trying again would not help
+        for line in described(made):
+            log.info(line)
+        return asdict(made)
+
     @task(multiple_outputs=True, max_active_tis_per_dag=1)  # of runs that overlap, each claims another scan id
     def plan(*, params: dict[str, Any], dag_run: Any) -> dict[str, Any]:
+        if params["dry_run"]:
+            raise AirflowSkipException("a dry run: the task estimate says what the scan would take")
         settings = Settings.load()
         published: list[str] = []
         try:
@@ -137,11 +199,9 @@ def global_scan() -> None:
                             f"this run has published scan {scan_id}, which never changes; to scan that date once more, "
                             "trigger the DAG with `as_of`"
                         )
-            backfill = dag_run.run_type == "backfill"
-            request = scan_request(params, dag_run.logical_date, datetime.now(UTC), backfill=backfill)
             made = plan_scan(
                 Mirror(settings.mirror_root),
-                request,
+                _requested(params, dag_run),
                 settings.scans_dir,
                 dag_run.run_id,
                 taken=published,
@@ -226,6 +286,7 @@ def global_scan() -> None:
     def cleanup(scan_id: str) -> None:
         cleanup_workers(Settings.load(), scan_id)
 
+    estimate()
     scan_id = plan()["scan_id"]
     ready = prepare(scan_id)
     shards = scan_one.partial(scan_id=scan_id).expand(shard=divide(scan_id, ready["scanner"]))

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Fails when a generated file is not what `make lock` would write from its source.
+# Fails when a generated file is not what `make lock` or `make docs` would write from its source.
 # usage: check_generated.sh UV
 set -eu
-uv=$1
+uv=${1:?usage: tools/check_generated.sh UV}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/include/scripts" "$work/tests/fuzz"
@@ -15,4 +15,6 @@ stale=0
 for file in $generated; do
     diff -u "$file" "$work/$file" || { echo "error: $file is not current; run: make lock" >&2; stale=1; }
 done
+.venv/bin/python tools/reference.py "$work/reference.md"
+diff -u docs/reference.md "$work/reference.md" || { echo "error: docs/reference.md is not current; run: make docs" >&2; stale=1; }
 exit $stale

@@ -3,8 +3,8 @@
 # Versions already pinned stay; remove a line from a lock, or pass --upgrade as UV_LOCK_ARGS, to move on.
 # usage: lock.sh UV DIRECTORY
 set -eu
-uv=$1
-cd "$2"
+uv=${1:?usage: tools/lock.sh UV DIRECTORY}
+cd "${2:?usage: tools/lock.sh UV DIRECTORY}"
 compile() {
     # shellcheck disable=SC2086
     "$uv" pip compile --quiet --universal --annotation-style line --no-emit-index-url \

@@ -26,7 +26,8 @@ def main() -> int:
         play(arguments.directory, console, workers=arguments.workers, stay=arguments.command == "serve")
     except DemoError as error:
         console.print(f"error: {error}", markup=False, style="red")
-        console.print(f"The logs of all servers are in {arguments.directory / 'logs'}.", markup=False)
+        if (logs := arguments.directory / "logs").is_dir():
+            console.print(f"The logs of all servers are in {logs}.", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted; everything the demo started has been stopped")

@@ -56,12 +56,17 @@ def world(root: Path, *, real_packages: bool = True, workers: int = 1, start: St
 
     Each of its workers is an Airflow connection: ``pypi_worker``, ``pypi_worker_2`` ...
 
-    Raises DemoError if another world runs there.
+    Raises DemoError if another world runs there, or it cannot be written.
     """
     root = root.absolute()
-    root.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        lock = stack.enter_context((root / "lock").open("w"))
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((root / "lock").open("w"))
+        except OSError as error:
+            raise DemoError(
+                f"the demo cannot write to {root} ({error}); name another place with --directory"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

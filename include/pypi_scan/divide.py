@@ -9,7 +9,7 @@ import logging
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -31,7 +31,7 @@ DIVISION = "division.json"
 SHARD_PACKAGES = 5000  # more are slow to collect, even if nearly all of them are known
 KNOWN_COST = 0.05  # CPU seconds of a package that need not be scanned
 _NO_HISTORY = CostModel({})
-_ONE_WORKER = (Capacity(8),)
+ONE_WORKER = (Capacity(8),)
 
 
 class DivisionError(Exception):
@@ -64,12 +64,10 @@ class Division(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [shard.id for shard in self.shards]
 
 
-class _Block(NamedTuple):
-    """A block as its shard will hold it: where it lies in the spool file, and what it adds to the shard's sums."""
+class Block(NamedTuple):
+    """What a block adds to the sums of its shard; the costliest of its packages may cost `costliest` CPU seconds."""
 
     number: int
-    offset: int
-    length: int
     cost: float
     costliest: float
     packages: int
@@ -83,7 +81,7 @@ def divide_scan(
     *,
     records: RecordStore | None,
     costs: CostModel = _NO_HISTORY,
-    workers: Sequence[Capacity] = _ONE_WORKER,
+    workers: Sequence[Capacity] = ONE_WORKER,
     shards: int | None = None,
 ) -> Division:
     """Divide the plan in `scan_dir` into `shards`, else as many as suit its cost and `workers`; return the division.
@@ -94,12 +92,23 @@ def divide_scan(
     for stale in ("shards", "results"):
         shutil.rmtree(scan_dir / stale, ignore_errors=True)
     (scan_dir / DIVISION).unlink(missing_ok=True)
-    with tempfile.TemporaryFile(dir=scan_dir) as spool:
-        planned = with_progress(read_blocks(scan_dir / RELEASES), "dividing, blocks read")
-        blocks = list(_blocks(planned, RecordKeys(scanner), records, costs, spool))
-        costs_of = [BlockCost(block.number, block.cost, block.costliest) for block in blocks]
-        groups = balance(costs_of, shards or _number_of_shards(blocks, workers))
-        made = list(_write_shards(blocks, groups, spool, scan_dir / "shards"))
+    keys = RecordKeys(scanner)
+    blocks: list[Block] = []
+    places: list[tuple[int, int]] = []
+    with tempfile.TemporaryFile(dir=scan_dir) as spool:  # of all of PyPI a few gigabytes
+        for releases in with_progress(read_blocks(scan_dir / RELEASES), "dividing, blocks read"):
+            known = known_keys(releases, keys, records) if records else {}
+            if records:
+                records.touch(known.values())
+            block, packages = weigh_block(len(blocks), releases, known, costs)
+            content = compressed_block(packages)
+            blocks.append(block)
+            places.append((spool.tell(), len(content)))
+            spool.write(content)
+        planned = plan_shards(blocks, workers, shards)
+        for shard, numbers in planned:
+            _write_shard(spool, [places[number] for number in numbers], scan_dir / "shards" / f"{shard.id}.jsonl.zst")
+    made = [shard for shard, _ in planned]
     division = Division(
         scanner=scanner.identity,
         shards=made,
@@ -124,37 +133,38 @@ def read_division(scan_dir: Path) -> Division:
         raise DivisionError(f"{scan_dir} holds no readable division: {error}; clear the task divide") from error
 
 
-def _blocks(
-    planned: Iterator[list[PlannedRelease]],
-    keys: RecordKeys,
-    records: RecordStore | None,
-    costs: CostModel,
-    spool: BinaryIO,
-) -> Iterator[_Block]:
-    """Write each block to `spool` as its shard will hold it, and yield where; all of PyPI is a few gigabytes."""
-    for number, releases in enumerate(planned):
-        known = _known(releases, keys, records) if records else set()
-        expected = sum(KNOWN_COST if release.name in known else costs.cost(*_features(release)) for release in releases)
-        packages = [_shard_package(release, number, costs, known=release.name in known) for release in releases]
-        content = compressed_block(packages)
-        yield _Block(
-            number=number,
-            offset=spool.tell(),
-            length=len(content),
-            cost=expected,
-            costliest=max(package.cost for package in packages),
-            packages=len(packages),
-            known=len(known),
-            bytes=sum(file.size for package in packages if not package.known for file in package.files),
-        )
-        spool.write(content)
-
-
-def _known(releases: list[PlannedRelease], keys: RecordKeys, records: RecordStore) -> set[str]:
+def known_keys(releases: Sequence[PlannedRelease], keys: RecordKeys, records: RecordStore) -> dict[str, bytes]:
+    """Return name -> key of the releases whose record is kept."""
     names = {keys.key(release): release.name for release in releases}
-    found = records.whole(list(names))
-    records.touch(found)
-    return {names[key] for key in found}
+    return {names[key]: key for key in records.whole(list(names))}
+
+
+def weigh_block(
+    number: int, releases: Sequence[PlannedRelease], known: Container[str], costs: CostModel
+) -> tuple[Block, list[ShardPackage]]:
+    """Return what a block adds to its shard, and its packages as the shard will hold them."""
+    packages = [_shard_package(release, number, costs, known=release.name in known) for release in releases]
+    block = Block(
+        number=number,
+        cost=sum(KNOWN_COST if package.known else costs.cost(*_features(package)) for package in packages),
+        costliest=max(package.cost for package in packages),
+        packages=len(packages),
+        known=sum(package.known for package in packages),
+        bytes=sum(file.size for package in packages if not package.known for file in package.files),
+    )
+    return block, packages
+
+
+def plan_shards(
+    blocks: Sequence[Block], workers: Sequence[Capacity], shards: int | None = None
+) -> list[tuple[ShardPlan, list[int]]]:
+    """Return each shard with the numbers of its blocks, in order; without `shards`, as many as suit `workers`."""
+    costs = [BlockCost(block.number, block.cost, block.costliest) for block in blocks]
+    groups = balance(costs, shards or _number_of_shards(blocks, workers))
+    return [
+        (_shard_plan(number, [blocks[index] for index in group]), sorted(group))
+        for number, group in enumerate(groups, start=1)
+    ]
 
 
 def _shard_package(release: PlannedRelease, block: int, costs: CostModel, *, known: bool) -> ShardPackage:
@@ -166,27 +176,25 @@ def _features(release: PlannedRelease) -> tuple[str, int, int]:
     return release.name, len(release.files), sum(file.size for file in release.files)
 
 
-def _number_of_shards(blocks: list[_Block], workers: Sequence[Capacity]) -> int:
+def _number_of_shards(blocks: Sequence[Block], workers: Sequence[Capacity]) -> int:
     by_cost = shard_count(sum(block.cost for block in blocks), workers, len(blocks))
     by_packages = math.ceil(sum(block.packages for block in blocks) / SHARD_PACKAGES)
     return min(max(by_cost, by_packages), MAX_SHARDS)
 
 
-def _write_shards(
-    blocks: list[_Block], groups: list[list[int]], spool: BinaryIO, directory: Path
-) -> Iterator[ShardPlan]:
-    """Write one file a shard and yield what it holds."""
-    for number, group in enumerate(groups, start=1):
-        chosen = [blocks[index] for index in sorted(group)]
-        shard = ShardPlan(
-            id=f"{number:04}",
-            cost=round(sum(block.cost for block in chosen), 1),
-            packages=sum(block.packages for block in chosen),
-            known=sum(block.known for block in chosen),
-            bytes=sum(block.bytes for block in chosen),
-        )
-        with atomic_write(directory / f"{shard.id}.jsonl.zst") as file:
-            for block in chosen:
-                spool.seek(block.offset)
-                file.write(spool.read(block.length))
-        yield shard
+def _shard_plan(number: int, blocks: Sequence[Block]) -> ShardPlan:
+    return ShardPlan(
+        id=f"{number:04}",
+        cost=round(sum(block.cost for block in blocks), 1),
+        packages=sum(block.packages for block in blocks),
+        known=sum(block.known for block in blocks),
+        bytes=sum(block.bytes for block in blocks),
+    )
+
+
+def _write_shard(spool: BinaryIO, places: Iterable[tuple[int, int]], path: Path) -> None:
+    """Write the file of a shard, of blocks that lie at these offsets of `spool` and have so many bytes."""
+    with atomic_write(path) as file:
+        for offset, length in places:
+            spool.seek(offset)
+            file.write(spool.read(length))

@@ -103,10 +103,7 @@ def plan_scan(
     scan, the mirror was never synced or a process that reads it died.
     """
     as_of = request.as_of.astimezone(UTC).replace(microsecond=0)  # what the plan says, so that it can be had again
-    try:
-        names = _select(mirror.package_names(), request)
-    except MirrorError as error:
-        raise PlanError(f"{error}; run the DAG pypi_sync first") from error
+    names = select_packages(mirror, request)
     scans_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scans_dir, prefix=".plan-") as temporary:
         try:
@@ -114,10 +111,7 @@ def plan_scan(
         except ChoosersError as error:
             raise PlanError(str(error)) from error
         if not counts.planned:
-            raise PlanError(
-                f"none of the {len(names)} packages asked for had a release to scan as of "
-                f"{as_of:%Y-%m-%d %H:%M} UTC; check as_of and packages"
-            )
+            raise nothing_to_scan(len(names), as_of)
         scan_id = _claim_scan_id(scans_dir, as_of, run_id, taken)
         directory = scans_dir / scan_id
         shutil.rmtree(directory, ignore_errors=True)
@@ -142,6 +136,36 @@ def plan_scan(
         scan_id, plan.input, plan.planned, plan.files, plan.bytes / 1e6,
     )  # fmt: skip
     return plan
+
+
+def select_packages(mirror: Mirror, request: ScanRequest) -> list[str]:
+    """Return the names that a request asks for, sorted.
+
+    Raises PlanError if one of its names or patterns matches nothing, or the mirror was never synced.
+    """
+    try:
+        names = mirror.package_names()
+    except MirrorError as error:
+        raise PlanError(f"{error}; run the DAG pypi_sync first") from error
+    if request.packages:
+        known = set(names)
+        chosen: set[str] = set()
+        for text in request.packages:
+            wanted = _canonical_pattern(text)
+            matching = fnmatch.filter(names, wanted) if _GLOB.search(wanted) else known & {wanted}
+            if not matching:
+                raise PlanError(f"packages: the mirror has none that is named, or matches, {text!r:.255}")
+            chosen.update(matching)
+        names = sorted(chosen)
+    return names[: request.limit]
+
+
+def nothing_to_scan(asked: int, as_of: datetime) -> PlanError:
+    """Return the error of a scan that asked for so many packages, none of which had a release."""
+    return PlanError(
+        f"none of the {asked} packages asked for had a release to scan as of {as_of:%Y-%m-%d %H:%M} UTC; "
+        "check as_of and packages"
+    )
 
 
 def read_plan(directory: Path) -> Plan:
@@ -194,21 +218,6 @@ def _write_draft(mirror: Mirror, names: Sequence[str], as_of: datetime, director
         if waiting:
             releases.write(compressed_lines(waiting))
     return counts
-
-
-def _select(names: list[str], request: ScanRequest) -> list[str]:
-    """Return the names that a request asks for; raises PlanError if one of its names or patterns matches nothing."""
-    if request.packages:
-        known = set(names)
-        chosen: set[str] = set()
-        for text in request.packages:
-            wanted = _canonical_pattern(text)
-            matching = fnmatch.filter(names, wanted) if _GLOB.search(wanted) else known & {wanted}
-            if not matching:
-                raise PlanError(f"packages: the mirror has none that is named, or matches, {text!r:.255}")
-            chosen.update(matching)
-        names = sorted(chosen)
-    return names[: request.limit]
 
 
 def _canonical_pattern(text: str) -> str:

@@ -111,8 +111,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("directory", type=Path, help="where to; made if need be")
     try:
         secret, public = write_key_pair(parser.parse_args(arguments).directory)
-    except (SigningError, OSError) as error:
+    except SigningError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: the keys cannot be written: {error}; name a directory that you can write to", file=sys.stderr)
         return 1
     print(f"secret key: {secret} (keep a copy where this host cannot lose it)\npublic key: {public}")
     return 0

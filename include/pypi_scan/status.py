@@ -11,6 +11,20 @@ Status = Literal[
     "rejected",
 ]  # fmt: skip
 STATUSES: tuple[str, ...] = get_args(Status)
+ABOUT_STATUS: dict[str, str] = {
+    "ok": "scanned whole, with a record",
+    "reused": "an earlier scan had this release and this scanner: the record, times and memory are from it",
+    "no_release": "nothing to scan: no file, every file is yanked, or no version that PEP 440 knows",
+    "missing_file": "files of the release are not in the mirror",
+    "timeout": "the scan was ended, as it took more time than a package may",
+    "memory": "the scan was ended, as it took more memory than a package may, or the worker had no more",
+    "crash": "the scanner died of it",
+    "corrupt": "an archive is damaged; the record is of what could be read",
+    "too_large": "unpacks to more than a package may; the record, if there is one, is of what was unpacked",
+    "skipped": "a file is no archive that can be unpacked, or the package's metadata cannot be used",
+    "rejected": "the record did not fit the schema or quoted a secret, and was left out",
+}
+"""What each status says."""
 COMPLETE = ("ok", "reused")  # with a record of all there is, and no reason
 
 type Seconds = Annotated[float, msgspec.Meta(ge=0.0, lt=1e9)]

@@ -11,15 +11,14 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 import zstandard
 from packaging.version import InvalidVersion, Version
+from tests.documentation import blocks
 
 from demo.airflow_services import PROJECT
 from demo.processes import DemoError
@@ -130,9 +129,9 @@ def backfill_runs(live):
 
 @pytest.fixture(scope="module")
 def backfill(own_live):
-    """The runs of a backfill over MONTHS by the command of the README, when all have ended."""
+    """The runs of a backfill over MONTHS by the command of the documentation, when all have ended."""
     own_live.run("pypi_sync")
-    (command,) = re.findall(r"`\.venv/bin/(airflow backfill create [^`]+)`", (PROJECT / "README.md").read_text())
+    (command,) = blocks("backfill")
     command = command.replace("2026-01-01", "2025-01-01").replace("2026-06-02", f"{MONTHS[-1]:%Y-%m}-02")
     env = {
         **own_live.world.env,
@@ -142,7 +141,7 @@ def backfill(own_live):
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
     airflow, *arguments = shlex.split(command)
-    create = [Path(sys.executable).with_name(airflow), *arguments, "--dag-run-conf", json.dumps(CONF)]
+    create = [PROJECT / airflow, *arguments, "--dag-run-conf", json.dumps(CONF)]
     deadline = time.monotonic() + RUN_SECONDS * len(MONTHS)
     while len(runs := backfill_runs(own_live)) < len(MONTHS):
         created = subprocess.run(create, env=env, capture_output=True, text=True)

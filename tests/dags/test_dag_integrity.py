@@ -37,6 +37,10 @@ json.dump({
             "timetable": type(dag.timetable).__name__,
             "any_of": [asset.name for asset in getattr(getattr(dag.timetable, "asset_condition", None), "objects", [])],
             "params": {name: param for name, param in dag.params.dump().items()},
+            "forms": {
+                name: {"description": param.description, **param.schema}
+                for name, param in ((name, dag.params.get_param(name)) for name in dag.params)
+            },
             "tasks": {
                 task.task_id: {
                     "pool": task.pool,
@@ -158,4 +162,15 @@ def test_the_form_of_a_global_scan_has_defaults_that_scan_everything_and_publish
         "package_timeout": 1200,
         "mode": "reuse",
         "publish": True,
+        "dry_run": False,
     }
+
+
+def test_every_param_of_a_form_has_a_title_a_help_and_a_section(bag):
+    forms = {dag_id: dag["forms"] for dag_id, dag in bag["dags"].items() if dag["forms"]}
+    assert forms.keys() == {"global_scan"}
+    for params in forms.values():
+        for name, schema in params.items():
+            assert all(schema.get(key) for key in ("title", "description", "section")), name
+        sections = [schema["section"] for schema in params.values()]
+        assert sections == sorted(sections, key=sections.index)  # each is in one piece

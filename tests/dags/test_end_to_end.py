@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -15,11 +16,14 @@ import sys
 import tarfile
 import zlib
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
+import duckdb_extension_httpfs
 import httpx
 import pytest
 import zstandard
+from tests.documentation import blocks
 
 from demo.airflow_services import PROJECT
 from demo.processes import DemoError
@@ -38,11 +42,6 @@ def states(tasks):
 def lines(content):
     reader = zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True)
     return [json.loads(line) for line in io.TextIOWrapper(reader, encoding="utf-8")]
-
-
-def readme_blocks(language):
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def regenerations(live):
@@ -149,7 +148,7 @@ def test_the_small_datasets_hold_what_upstream_holds(first_sync, fetch, upstream
 
 def test_every_task_of_the_scan_succeeded_and_mapped_tasks_have_names(first_scan):
     tasks, _ = first_scan
-    assert {task["state"] for task in tasks} == {"success"}
+    assert {task["state"] for task in tasks if task["task_id"] != "estimate"} == {"success"}
     scans = [task for task in tasks if task["task_id"] == "shards.scan"]
     assert sorted(task["rendered_map_index"] for task in scans) == ["shard 0001", "shard 0002"]
 
@@ -291,6 +290,25 @@ def test_a_scan_of_the_past_takes_what_was_the_latest_then(first_scan, live, fet
     assert [scan["scan_id"] for scan in index["scans"]] == [first_scan[1], scan_id]
 
 
+def test_a_dry_run_answers_and_leaves_no_trace(first_scan, dataset, live):
+    scans = live.world.scans
+    before = sorted(path.name for path in scans.iterdir())
+    tasks = live.run("global_scan", package_timeout=120, dry_run=True)
+    assert {task["task_id"] for task in tasks if task["state"] == "success"} == {"estimate"}
+    assert {task["state"] for task in tasks} == {"success", "skipped"}
+    answer = live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "estimate")
+    statuses = {status["name"]: status["status"] for status in lines(dataset["packages.jsonl.zst"])}
+    assert answer["input"] == len(statuses)
+    assert answer["unscannable"] == sum(status in ("no_release", "skipped") for status in statuses.values())
+    assert answer["reused"] == sum(status == "ok" for status in statuses.values())
+    assert answer["bytes"] > 0
+    assert answer["workers"] == 1
+    assert answer["cpu_hours"] > 0
+    assert answer["hours"] * answer["cores"] == pytest.approx(answer["cpu_hours"], abs=0.0001 * answer["cores"])
+    assert sorted(path.name for path in scans.iterdir()) == before
+    assert not list((live.world.workers[0].home / "pypi-scan").glob("scans/*"))
+
+
 def test_a_sync_without_changes_announces_nothing(first_sync, live):
     before = len(regenerations(live))
     assert states(live.run("pypi_sync")) == {"sync": "success", "announce": "skipped", "acknowledge": "skipped"}
@@ -318,11 +336,17 @@ def test_a_new_release_is_synced_and_the_datasets_follow(first_sync, live):
     wait_for_regeneration(live, before + 1)
 
 
-def test_the_next_scan_tells_what_changed(first_scan, live, fetch):
+@pytest.fixture(scope="module")
+def second_scan(first_scan, live):
+    """The id of a scan after a new release of demo-units."""
     publish_release(live.world.root / "upstream", "demo-units", "9.0.1", uploaded=datetime.now(UTC))
     live.sync()
     tasks = live.run("global_scan", shards=2, package_timeout=120)
-    scan_id = live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"]
+    return live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"]
+
+
+def test_the_next_scan_tells_what_changed(first_scan, second_scan, fetch):
+    scan_id = second_scan
     assert scan_id == f"{first_scan[1]}-2"
     changes = json.loads(fetch(f"pypi_datasets/{scan_id}/manifest.json"))["changes"]
     told = {line["package"]: line for line in lines(fetch(f"pypi_datasets/{scan_id}/changes.jsonl.zst"))}
@@ -389,39 +413,104 @@ def test_a_request_that_makes_no_sense_fails_in_the_first_task(first_sync, live,
     run_id = live.airflow.trigger("global_scan", conf)
     with pytest.raises(DemoError, match=message):
         list(live.airflow.follow("global_scan", run_id, 120))
-    others = {s for t, s in states(live.airflow.task_instances("global_scan", run_id)).items() if t != "plan"}
-    assert others <= {"upstream_failed", None}
+    others = states(live.airflow.task_instances("global_scan", run_id))
+    assert (others.pop("plan"), others.pop("estimate")) == ("failed", "skipped")
+    assert set(others.values()) <= {"upstream_failed", None}
 
 
-@pytest.mark.skipif(
-    not all(map(shutil.which, ("jq", "zstd", "sqlite3"))), reason="jq, zstd or sqlite3 is not installed"
+READERS = ("aria2c", "curl", "jq", "minisign", "sqlite3", "zstd")
+needs_readers = pytest.mark.skipif(
+    not all(map(shutil.which, READERS)), reason=f"one of these is not installed: {', '.join(READERS)}"
 )
-def test_the_commands_of_the_readme_read_the_dataset(dataset, tmp_path):
+
+
+@pytest.fixture
+def run_block(tmp_path, live, first_scan):
+    """Run a block of the documentation in `tmp_path`, as a reader of the small world's CDN would; return its output."""
+    settings = tmp_path / "home" / ".aria2" / "aria2.conf"
+    settings.parent.mkdir(parents=True)
+    off = ("enable-dht=false", "enable-dht6=false", "bt-enable-lpd=false", "enable-peer-exchange=false")
+    settings.write_text("\n".join([*off, "interface=127.0.0.1", "disable-ipv6=true"]))
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "LANG": "C.UTF-8"}
+    (extension,) = Path(duckdb_extension_httpfs.__file__).parent.rglob("*.duckdb_extension")
+    here = {
+        "https://cdn.example": live.world.store.public_url,
+        "2026-11-01": first_scan[1],
+        "requests": "demo-guestbook",
+        ".venv/bin/python": sys.executable,
+    }
+
+    def run(block, language="sh"):
+        for example, actual in here.items():
+            block = block.replace(example, actual)
+        if "duckdb" in block:
+            block = f"import duckdb\nduckdb.execute(\"INSTALL '{extension}'\")\n{block}"
+        command = ["bash", "-euo", "pipefail"] if language == "sh" else [sys.executable]
+        done = subprocess.run([*command, "-c", block], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{block}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def files(dataset, fetch, tmp_path):
+    """The files of the first scan in `tmp_path`, and the public key."""
     for name, content in dataset.items():
         (tmp_path / name).write_bytes(content)
-    shell = [block for block in readme_blocks("sh") if re.search(r"zstd -d|md5sum -c", block)]
-    assert len(shell) == 5
-    for block in shell:
-        printed = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True
-        )
-        assert printed.stdout, block
-    (block,) = [block for block in readme_blocks("python") if "duckdb" in block]
-    printed = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert "demo-guestbook" in printed.stdout
-    assert "corrupt" in printed.stdout
-    (block,) = [block for block in readme_blocks("python") if "dataset.zst" in block]
-    printed = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert len(printed.stdout.splitlines()) == len(dataset["package_list.txt"].splitlines())
+    (tmp_path / "minisign.pub").write_bytes(fetch("pypi_datasets/index/minisign.pub"))
 
 
-def test_the_commands_of_the_readme_set_up_airflow(tmp_path):
-    blocks = [block for block in readme_blocks("sh") if ".venv/bin/airflow" in block]
-    assert len(blocks) == 3
-    commands = "\n".join(blocks).replace("/srv/pypi-scan/keys/minisign.key", str(tmp_path / "minisign.key"))
+@needs_readers
+def test_the_documented_commands_read_the_dataset(files, dataset, run_block):
+    for block in blocks("dataset"):
+        assert run_block(block), block
+    printed = [run_block(block, "python") for block in blocks("dataset", "python")]
+    assert len(printed[0].splitlines()) == len(dataset["package_list.txt"].splitlines())
+    assert "demo-guestbook" in printed[1]
+    assert "corrupt" in printed[1]
+
+
+@needs_readers
+def test_the_documented_commands_read_from_the_cdn(files, dataset, run_block, first_scan, tmp_path):
+    printed = "".join(run_block(block) for block in blocks("cdn"))
+    (record,) = [record for record in lines(dataset["dataset.zst"]) if record["pypi"]["name"] == "demo-guestbook"]
+    assert json.JSONDecoder().raw_decode(printed)[0] == record
+    assert f"\n{record['score']}\n" in printed
+    assert "Verified scan" in printed
+    assert (tmp_path / first_scan[1] / "dataset.zst").read_bytes() == dataset["dataset.zst"]
+    printed = "".join(run_block(block, "python") for block in blocks("cdn", "python"))
+    assert "SQLInjection" in printed
+
+
+@needs_readers
+def test_the_documented_commands_tell_what_changed(second_scan, fetch, run_block, tmp_path):
+    changes = fetch(f"pypi_datasets/{second_scan}/changes.jsonl.zst")
+    (tmp_path / "changes.jsonl.zst").write_bytes(changes)
+    assert f"{len(lines(changes))} version" in [run_block(block).strip() for block in blocks("changes")]
+
+
+def test_the_documented_comparison_of_two_scans(files, run_block, tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+    found = tmp_path / "detections.parquet"
+    duckdb.sql(f"COPY (FROM '{found}' WHERE package <> 'demo-guestbook') TO '{tmp_path / 'old' / found.name}'")
+    found.rename(tmp_path / "new" / found.name)
+    (block,) = blocks("two-scans", "python")
+    printed = run_block(block, "python")
+    assert "SQLInjection" in printed
+    assert set(re.findall(r"demo-[\w-]+", printed)) == {"demo-guestbook"}
+
+
+def test_the_documented_commands_set_up_airflow(tmp_path):
+    first, *others = sorted(blocks("airflow"), key=lambda block: "db migrate" not in block)
+    assert "db migrate" in first
+    commands = "\n".join([first, *others]).replace("/srv/pypi-scan/keys/minisign.key", str(tmp_path / "minisign.key"))
     commands = commands.replace("new-key /srv/pypi-scan/keys", f"new-key {tmp_path}")
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path), "LANG": "C.UTF-8"}
     subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=PROJECT, env=env, check=True)
     with sqlite3.connect(tmp_path / "airflow.db") as database:
         connections = {row[0] for row in database.execute("select conn_id from connection")}
-    assert {"pypi_cdn", "pypi_signing", "pypi_worker"} <= connections
+        variables = {row[0] for row in database.execute("select key from variable")}
+    assert {"pypi_alerts", "pypi_cdn", "pypi_signing", "pypi_worker", "pypi_worker_2"} <= connections
+    assert variables == {"pypi_workers"}

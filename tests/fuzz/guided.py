@@ -50,7 +50,11 @@ def _main(seconds: int, name: str | None = None) -> int:
         build_upstream(root / "upstream", root / "cache", real_packages=False)
         world = make_world(root / "upstream", root / "world")
         (root / "world.pickle").write_bytes(pickle.dumps(world))
-        names = [name] if name else [target.name for target in make_targets(world, root / "targets")]
+        names = [target.name for target in make_targets(world, root / "targets")]
+        if name:
+            if name not in names:
+                sys.exit(f"error: there is no target {name}; it is one of {', '.join(names)}")
+            names = [name]
         share = max(1, seconds // len(names))
         failed = []
         for one in names:

@@ -16,7 +16,7 @@ EDITIONS = (DATASET, SQLITE, PACKAGES, DETECTIONS)
 # Files that lie beside the manifest and are written after the list of files in it was made.
 AFTER_MANIFEST = (MANIFEST, SIGNATURE, SHA256_CHECKSUMS, MD5_CHECKSUMS, TORRENT)
 
-_ABOUT = {
+ABOUT = {
     DATASET: "JSON lines: everything Aura found, a record a package",
     SQLITE: "SQLite: scans, detections and tags as tables",
     PACKAGES: "Parquet: a row a package that was asked for",
@@ -44,4 +44,4 @@ TABLES = {PACKAGES: PACKAGE_COLUMNS, DETECTIONS: DETECTION_COLUMNS}
 
 def about(name: str) -> str:
     """Return in a few words what the file of this name is, an empty string for one not known here."""
-    return _ABOUT.get(name, "")
+    return ABOUT.get(name, "")
