@@ -1,13 +1,16 @@
-"""The scan monitor in Airflow's UI: an entry of the menu."""
+"""The scan monitor in Airflow's UI: an entry of the menu, a tab on each DAG run, a link on each task of a shard."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseOperatorLink
 
-PREFIX = "/scan-monitor"
+_PREFIX = "scan-monitor"
+_IN_MENU = "scan-monitor"  # what the UI names the page in its own addresses, before that of the page
 
 type _Message = MutableMapping[str, Any]
 
@@ -33,16 +36,44 @@ def _pages() -> Any:
     return create_app()
 
 
+class ScanMonitorLink(BaseOperatorLink):
+    """Leads from the task of a shard to the shard on the page of its scan."""
+
+    name = "Scan monitor"
+
+    @property
+    def operators(self) -> list[type]:
+        """The operators that have the link; only the API server asks, and importing them takes long."""
+        from worker_jobs.job_operator import CollectOperator, PrefetchOperator, ScanOperator
+
+        return [PrefetchOperator, ScanOperator, CollectOperator]
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return the address within Airflow's UI, relative as those below."""
+        run = f"{ti_key.dag_id}/{quote(ti_key.run_id, safe='')}"
+        return f"plugin/{_IN_MENU}/{_PREFIX}/runs/{run}?map_index={ti_key.map_index}"
+
+
 class ScanMonitorPlugin(AirflowPlugin):
-    """Makes the pages known to Airflow. The addresses are relative: Airflow may be served below a path."""
+    """Makes the pages known to Airflow. Addresses are relative to where Airflow is served, which may be below a path.
+
+    Airflow shows a tab on the runs of every DAG, if on any: the page says so where there is no scan.
+    """
 
     name = "scan_monitor"
-    fastapi_apps = ({"app": PagesOnDemand(), "url_prefix": PREFIX, "name": "Scan monitor"},)
+    fastapi_apps = ({"app": PagesOnDemand(), "url_prefix": f"/{_PREFIX}", "name": "Scan monitor"},)
     external_views = (
         {
-            "name": "Scan monitor",
-            "href": f"{PREFIX[1:]}/",
+            "name": "Scans",
+            "href": f"{_PREFIX}/",
             "destination": "nav",
-            "url_route": "scan-monitor",
+            "url_route": _IN_MENU,
+        },
+        {
+            "name": "Scan monitor",
+            "href": f"{_PREFIX}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "scan-monitor-of-run",
         },
     )
+    operator_extra_links = (ScanMonitorLink(),)

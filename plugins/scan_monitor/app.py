@@ -5,15 +5,16 @@ from pathlib import Path
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from scan_monitor import overview_pages
+from pypi_scan.settings import SettingsError
+from scan_monitor import overview_pages, scan_pages
+from scan_monitor.airflow_state import SCAN_DAG
 from scan_monitor.pages import render
 from scan_monitor.security_headers import SecurityHeaders
-
-SCAN_DAG = "global_scan"
 
 
 def create_app() -> ASGIApp:
@@ -22,10 +23,16 @@ def create_app() -> ASGIApp:
         title="Scan monitor",
         openapi_url=None,
         dependencies=[Depends(requires_access_dag("GET", param_dag_id=SCAN_DAG))],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
+        exception_handlers={
+            HTTPException: _refused,
+            RequestValidationError: _not_understood,
+            SettingsError: _not_set_up,
+            Exception: _failed,
+        },
     )
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.include_router(overview_pages.router)
+    for router in (overview_pages.router, scan_pages.router):
+        app.include_router(router)
     return SecurityHeaders(app)
 
 
@@ -37,6 +44,16 @@ async def _refused(request: Request, error: HTTPException) -> Response:
         phrase=HTTPStatus(error.status_code).phrase,
         detail=error.detail,
     )
+
+
+async def _not_understood(request: Request, error: RequestValidationError) -> Response:
+    return render(
+        request, "error.html.j2", status=422, phrase="Not understood", detail="A part of the address is not a number."
+    )
+
+
+async def _not_set_up(request: Request, error: SettingsError) -> Response:
+    return render(request, "error.html.j2", status=503, phrase="Airflow's API server lacks settings", detail=str(error))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -1,6 +1,9 @@
-"""How pages write figures."""
+"""How pages write figures, and text from outside."""
 
 from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -33,10 +36,20 @@ def duration(seconds: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Write a part of a whole in percent: 12.5 %."""
-    return f"{100 * part / whole:.3g} %" if whole else "–"
+    """Write a part of a whole in percent: 12.5 %, a dash for a part of nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
 def instant(seconds: float) -> str:
     """Write a time, in seconds since the epoch, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def visible(value: Any) -> Any:
+    """Write what a browser does not show, or obeys, such as a change of the writing direction, as its escape sequence.
+
+    Line ends and tabs stay; what is no text, or was made by a template, is returned as it is.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in value)

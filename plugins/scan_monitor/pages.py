@@ -1,4 +1,4 @@
-"""Rendering of pages: all values are escaped, none may be missing, and links stay within Airflow.
+"""Rendering of pages: all values are escaped and made visible, none may be missing.
 
 A template has beside its values `link(route, **parameters)` to a page of the monitor, `ui(path)` to one of Airflow's
 UI, and `asset(name)` to a file of ours; all are paths, as Airflow may be served under any host and below a path.
@@ -23,6 +23,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("scan_monitor"),
         autoescape=True,
+        finalize=formats.visible,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -40,10 +41,11 @@ def render(request: Request, template: str, *, status: int = 200, live: bool = F
         .get_template(template)
         .render(
             values,
-            link=lambda route, /, **parameters: _link(request, route, parameters),
+            link=lambda route, /, **parameters: link(request, route, **parameters),
             ui=lambda path: f"{_airflow_path(request)}{path}",
-            asset=lambda name: _link(request, "static", {"path": name}),
+            asset=lambda name: link(request, "static", path=name),
             status=status,
+            live=live,
             refresh=REFRESH_SECONDS if live else None,
             now=time.time(),
         )
@@ -51,7 +53,8 @@ def render(request: Request, template: str, *, status: int = 200, live: bool = F
     return HTMLResponse(html, status_code=status, headers={"Cache-Control": "no-store"})
 
 
-def _link(request: Request, route: str, parameters: dict[str, Any]) -> str:
+def link(request: Request, route: str, /, **parameters: Any) -> str:
+    """Return the path of a page of the monitor."""
     return f"{request.scope['root_path']}{request.app.url_path_for(route, **parameters)}"
 
 
