@@ -41,5 +41,5 @@ def write_progress(scan_dir: Path, shard: str, progress: ShardProgress) -> None:
 
 def read_progress(scan_dir: Path) -> dict[str, ShardProgress]:
     """Return shard -> how far it was when it was last noted, of those that have begun."""
-    paths = sorted((scan_dir / PROGRESS).glob("*.json"))
+    paths = sorted((scan_dir / PROGRESS).glob("*.json"), key=str)  # Path compares slowly
     return {path.stem: msgspec.json.decode(path.read_bytes(), type=ShardProgress) for path in paths}

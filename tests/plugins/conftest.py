@@ -1,4 +1,4 @@
-"""Airflow as a library, without a database, and the plugins where they can be imported."""
+"""Airflow as a library in a home of its own, and the plugins where it and the tests find them."""
 
 import atexit
 import os
@@ -10,4 +10,6 @@ from pathlib import Path
 # Before anything imports Airflow: it makes a directory there, and must not take the one of whoever runs the tests.
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="airflow-home-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "plugins"))
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+os.environ |= {"AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+sys.path.insert(0, str(PLUGINS))
