@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.live_world import Live, live_world
 
 PATIENCE = 60_000  # ms; a page of a busy machine
+expect.set_options(timeout=PATIENCE)
 SIZE = {"width": 1400, "height": 900}
 # Chromium as root, and without the services that a desktop's asks for.
 FLAGS = [
@@ -93,3 +94,10 @@ def page(context: BrowserContext) -> Iterator[Page]:
 def synced(live: Live) -> None:
     """A mirror to scan."""
     live.run("pypi_sync")
+
+
+@pytest.fixture(scope="package")
+def scanned(live: Live, synced: None) -> str:
+    """The id of a scan of everything that has been published."""
+    tasks = live.run("global_scan", shards=2, package_timeout=120)
+    return str(live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"])

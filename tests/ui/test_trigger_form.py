@@ -11,6 +11,7 @@ def form(page: Page):
     page.goto("/dags/global_scan")
     page.get_by_role("button", name="Trigger").first.click()
     dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="What is scanned").click()
     expect(dialog.locator("#element_packages")).to_be_visible()
     return dialog
 
