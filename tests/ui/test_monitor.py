@@ -35,10 +35,10 @@ def test_the_monitor_moves_while_a_scan_runs(scanned: str, live: Live, page: Pag
     shards = frame.locator("table.shards tbody tr")
     expect(shards).to_have_count(4)
     expect(frame.locator("h1 .state")).to_have_text("running")
-    expect(shards.locator("td .state.done").first).to_be_visible(timeout=120_000)
+    expect(shards.locator("td .state.collected").first).to_be_visible(timeout=120_000)
     picture(page, screenshots, "scan-running", "light")
     expect(frame.locator("h1 .state")).to_have_text("success")
-    expect(shards.locator("td .state.done")).to_have_count(4)
+    expect(shards.locator("td .state.collected")).to_have_count(4)
 
 
 def test_the_overview_shows_the_mirror_the_datasets_and_the_scans(scanned, live, page, theme, screenshots):
