@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from tests.documentation import PAGES, PROJECT, RUN, blocks, dead_links, unexplained
 
+from pypi_scan.index.scan_files import ABOUT
+
 named_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -50,6 +52,11 @@ def test_a_dead_link_would_be_found():
 def test_every_page_is_reached_from_the_readme():
     linked = re.findall(r"\]\(([^)#]+)", (PROJECT / "README.md").read_text(encoding="utf-8"))
     assert {path.relative_to(PROJECT).as_posix() for path in PAGES} - {"README.md"} <= set(linked)
+
+
+def test_every_file_of_a_scan_is_described():
+    page = (PROJECT / "docs" / "read-the-data.md").read_text(encoding="utf-8")
+    assert [name for name in ABOUT if f"`{name}`" not in page] == []
 
 
 def test_every_target_of_the_makefile_is_in_the_menu():
