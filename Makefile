@@ -11,7 +11,7 @@ CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 FUZZ := .venv-fuzz/.ready
 
-.PHONY: help demo serve test test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
+.PHONY: help demo serve up down test test-compose test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,20 @@ demo: $(CONTROL) $(WORKER) ## Run the whole pipeline once on a small real world,
 serve: $(CONTROL) $(WORKER) ## The same, and leave it running with the Airflow UI to click in
 	@.venv/bin/python -m demo serve $(if $(WORKERS),--workers '$(WORKERS)')
 
+up: ## Build and start docker-compose.yaml, and say where to log in (secrets are made at the first start)
+	@test -e .env || { cp .env.example .env; echo "up: made .env of .env.example; see what can be set there"; }
+	@docker compose up --build --detach
+	@echo "Airflow's web UI: http://$$(docker compose port airflow-apiserver 8080)" \
+	    "  user: admin, unless .env names another   password: $$(docker compose exec -T airflow-worker cat /run/secrets/admin_password)"
+
+down: ## Stop what `make up` started; volumes stay
+	@docker compose --profile '*' down
+
 test: $(CONTROL) $(WORKER) ## Unit and integration tests (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest $(ARGS)
+
+test-compose: $(CONTROL) $(WORKER) ## Check docker-compose.yaml; in a Docker engine, run the main job in the stack
+	@.venv/bin/python -m pytest tests/compose/test_*.py tests/compose/in_engine.py $(ARGS)
 
 backfill-check: $(CONTROL) $(WORKER) ## Scan the twelve months of a year as a backfill in the small world
 	@BACKFILL_MONTHS=12 .venv/bin/python -m pytest tests/dags/test_backfill.py $(ARGS)
