@@ -15,7 +15,7 @@ CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 FUZZ := .venv-fuzz/.ready
 
-.PHONY: help demo serve setup lock docs format clean test lint backfill-check test-ui test-faults soak fuzz \
+.PHONY: help demo serve up down setup lock docs format clean test lint backfill-check test-ui test-compose test-faults soak fuzz \
 	bench-scan bench-datasets bench-reuse bench-pack simulate
 
 help: ## This menu
@@ -30,6 +30,15 @@ serve: $(CONTROL) $(WORKER) ## The same, and leave it running with the Airflow U
 	@.venv/bin/python -m demo serve $(if $(WORKERS),--workers '$(WORKERS)')
 
 ##@ Run for real (docs/real-pypi.md)
+up: ## Build and start docker-compose.yaml, and say where to log in (secrets are made at the first start)
+	@test -e .env || { cp .env.example .env; echo "up: made .env of .env.example; see what can be set there"; }
+	@docker compose up --build --detach
+	@echo "Airflow's web UI: http://$$(docker compose port airflow-apiserver 8080)" \
+	    "  user: admin, unless .env names another   password: $$(docker compose exec -T airflow-worker cat /run/secrets/admin_password)"
+
+down: ## Stop what `make up` started; volumes stay
+	@docker compose --profile '*' down
+
 setup: $(CONTROL) $(WORKER) ## Make both Python environments: .venv (control host) and .venv-worker (scanner)
 
 ##@ Check
@@ -48,6 +57,9 @@ backfill-check: $(CONTROL) $(WORKER) ## Scan the twelve months of a year as a ba
 
 test-ui: $(CONTROL) $(WORKER) ## Use the web UI in a headless Chromium (ARGS="-k name" to choose); writes docs/images
 	@.venv/bin/python -m pytest tests/ui --screenshots docs/images $(ARGS)
+
+test-compose: $(CONTROL) $(WORKER) ## Check docker-compose.yaml; in a Docker engine, run the main job in the stack
+	@.venv/bin/python -m pytest tests/compose/test_*.py tests/compose/in_engine.py $(ARGS)
 
 test-faults: $(CONTROL) $(WORKER) ## Inject every fault into a scan of the small world (ARGS="-k name" to choose)
 	@.venv/bin/python -m pytest tests/faults/every_fault.py $(ARGS)

@@ -5,8 +5,9 @@ set -eu
 uv=${1:?usage: tools/check_generated.sh UV}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/include/scripts" "$work/tests/fuzz"
-generated="requirements.lock requirements.txt tests/fuzz/requirements.txt include/scripts/requirements.txt"
+mkdir -p "$work/include/scripts" "$work/tests/fuzz" "$work/docker/control"
+generated="requirements.lock requirements.txt docker/control/requirements.txt tests/fuzz/requirements.txt
+    include/scripts/requirements.txt"
 for file in pyproject.toml tests/fuzz/requirements.in include/scripts/requirements.in $generated; do
     cp "$file" "$work/$file"
 done

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes the lock of the control host, the requirements.txt made from it, the fuzzer's and the worker's requirements.
+# Writes the lock of the control host, the requirements.txt made from it, those of the control image, the fuzzer and the
+# worker.
 # Versions already pinned stay; remove a line from a lock, or pass --upgrade as UV_LOCK_ARGS, to move on.
 # usage: lock.sh UV DIRECTORY
 set -eu
@@ -12,6 +13,8 @@ compile() {
 }
 compile --python-version 3.12 --generate-hashes --all-extras --group dev pyproject.toml -o requirements.lock
 compile --python-version 3.12 --constraint requirements.lock pyproject.toml -o requirements.txt
+compile --python-version 3.12 --constraint requirements.lock --generate-hashes --extra bigquery --group compose \
+    pyproject.toml -o docker/control/requirements.txt
 compile --python-version 3.12 --generate-hashes tests/fuzz/requirements.in -o tests/fuzz/requirements.txt
 cd include/scripts
 compile --python-version 3.11 --generate-hashes requirements.in -o requirements.txt

@@ -1,4 +1,4 @@
-"""A small HTTP server of a directory on the loopback interface.
+"""A small HTTP server of a directory, on the loopback interface unless told otherwise.
 
 It serves the mirror's ``web/`` to workers and to pip, and is the base of the demo's upstream. Compared with the
 standard library's handler it answers many small requests quickly (no Nagle delay, buffered writes, connections kept
@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
-_HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _CONTENT_TYPES = {
     ".gz": "application/gzip",
     ".html": "text/html; charset=utf-8",
@@ -45,7 +45,7 @@ class Response:
 
 
 class StaticServer:
-    """Serves the files below `root`, read-only, on a free port of 127.0.0.1, while used as a context manager.
+    """Serves the files below `root`, read-only, while used as a context manager; `port` 0 takes a free one of `host`.
 
     A server that is started again after `stop` keeps its port, so that a client sees it come back. `tamper` may be set
     to what changes a response, of this decoded URL path, on its way out, as a server in trouble would.
@@ -53,24 +53,24 @@ class StaticServer:
 
     tamper: Callable[[str, Response], Response] | None = None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, host: str = LOOPBACK, port: int = 0) -> None:
         self.root = root.resolve()
-        self._port = 0
+        self._host, self._port = host, port
         self._http: _HTTPServer | None = None
 
     @property
     def port(self) -> int:
-        """The port it listens on; 0 before the first start."""
+        """The port it listens on; of one that takes a free port, 0 before the first start."""
         return self._port
 
     @property
     def url(self) -> str:
         """The address to reach it at, without a trailing slash."""
-        return f"http://{_HOST}:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     def start(self) -> None:
         """Listen and answer in the background."""
-        self._http = _HTTPServer((_HOST, self._port), self)
+        self._http = _HTTPServer((self._host, self._port), self)
         self._port = self._http.server_port
         Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 

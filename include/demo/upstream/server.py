@@ -5,7 +5,7 @@ import re
 from http import HTTPStatus
 from pathlib import Path
 
-from demo.static_server import Response, StaticServer, not_found
+from demo.static_server import LOOPBACK, Response, StaticServer, not_found
 from demo.upstream.tree import ORIGIN
 
 _DOCUMENT = re.compile(r"/pypi/[^/]+/json")
@@ -13,7 +13,7 @@ _PAGE = re.compile(r"/simple/([^/]+)/")
 
 
 class UpstreamServer(StaticServer):
-    """Serves the tree that `build_upstream` made at `destination`, on a free port of 127.0.0.1.
+    """Serves the tree that `build_upstream` made at `destination`; where, as StaticServer does.
 
     It answers what bandersnatch asks for: ``/simple`` (PEP 691), ``/pypi/<name>/json`` with the header
     ``X-PyPI-Last-Serial``, and the files below ``/packages``; and, of projects that have a status (PEP 792), the page
@@ -22,8 +22,8 @@ class UpstreamServer(StaticServer):
     whole response (`damaged`, for one) takes the place of the right one.
     """
 
-    def __init__(self, destination: Path) -> None:
-        super().__init__(destination / "web")
+    def __init__(self, destination: Path, host: str = LOOPBACK, port: int = 0) -> None:
+        super().__init__(destination / "web", host, port)
         self.faults: dict[str, HTTPStatus | Response] = {}
 
     def answer(self, path: str) -> Response:
