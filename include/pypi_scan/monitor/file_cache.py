@@ -50,12 +50,14 @@ class FileCache[Value]:
 
         A file that is not there, or not as it should be, has none, and is tried again by the next call.
         """
-        paths = list(paths)
-        unread = [path for path in paths if self._kept_of(path) is None]
+        found = {path: self._kept_of(path) for path in paths}
+        unread = [path for path, value in found.items() if value is None]
         if unread:
-            self._read_in_background(unread).join(seconds)
-        values = [value for path in paths if (value := self._kept_of(path)) is not None]
-        return SoFar(values, len(paths) - len(values) if self._reads() else 0)
+            reader = self._read_in_background(unread)
+            reader.join(seconds)
+            found |= {path: self._kept_of(path) for path in unread}
+            unread = [path for path in unread if found[path] is None] if reader.is_alive() else []
+        return SoFar([value for value in found.values() if value is not None], len(unread))
 
     def _read_in_background(self, paths: list[Path]) -> Thread:
         with self._lock:
@@ -63,9 +65,6 @@ class FileCache[Value]:
                 self._reader = Thread(target=self._read, args=[paths], daemon=True, name="scan-monitor")
                 self._reader.start()
             return self._reader
-
-    def _reads(self) -> bool:
-        return self._reader is not None and self._reader.is_alive()
 
     def _read(self, paths: list[Path]) -> None:
         for path in paths:
