@@ -34,9 +34,7 @@ class FileCache[Value]:
         kept = self._kept_of(path)
         if kept is not None:
             return kept
-        stamp = _stamp(
-            path
-        )  # before it is read: of a file that is replaced meanwhile, the next caller gets the new one
+        stamp = _stamp(path)  # before reading: of a file that is replaced meanwhile, the next caller gets the new one
         value = self._make(path)
         with self._lock:
             self._kept[path] = (stamp, value)
@@ -53,18 +51,21 @@ class FileCache[Value]:
         found = {path: self._kept_of(path) for path in paths}
         unread = [path for path, value in found.items() if value is None]
         if unread:
-            reader = self._read_in_background(unread)
+            reader, reads_these = self._read_in_background(unread)
             reader.join(seconds)
             found |= {path: self._kept_of(path) for path in unread}
-            unread = [path for path in unread if found[path] is None] if reader.is_alive() else []
+            over = reads_these and not reader.is_alive()
+            unread = [] if over else [path for path in unread if found[path] is None]
         return SoFar([value for value in found.values() if value is not None], len(unread))
 
-    def _read_in_background(self, paths: list[Path]) -> Thread:
+    def _read_in_background(self, paths: list[Path]) -> tuple[Thread, bool]:
+        """Return the thread that reads, and whether it reads these files: one reads at a time."""
         with self._lock:
-            if self._reader is None or not self._reader.is_alive():
-                self._reader = Thread(target=self._read, args=[paths], daemon=True, name="scan-monitor")
-                self._reader.start()
-            return self._reader
+            if self._reader is not None and self._reader.is_alive():
+                return self._reader, False
+            self._reader = Thread(target=self._read, args=[paths], daemon=True, name="scan-monitor")
+            self._reader.start()
+            return self._reader, True
 
     def _read(self, paths: list[Path]) -> None:
         for path in paths:

@@ -54,7 +54,7 @@ class Failure(NamedTuple):
 class Outcomes(NamedTuple):
     """Packages by status, those that took longest and the largest ones, the most frequent reasons for failures.
 
-    They are of `packages` packages; those of `unread` shards are not among them yet.
+    They are of `packages` packages; what `unread` files tell is not among them yet.
     """
 
     by_status: dict[str, int]
@@ -69,13 +69,13 @@ class Outcomes(NamedTuple):
         return sum(self.by_status.values())
 
 
-NO_OUTCOMES = Outcomes({}, [], [], [])
+def dataset_outcomes(dataset: Path, by_status: dict[str, int], seconds: float) -> Outcomes:
+    """Return the outcomes of a packed scan; `by_status` alone, as its manifest has it, if that takes over `seconds`.
 
-
-def dataset_outcomes(dataset: Path, seconds: float) -> Outcomes | None:
-    """Return the outcomes of a packed scan, None if they cannot be had in `seconds`: the next call may have them."""
-    values, _ = _of_dataset.get_soon([dataset / PACKAGES], seconds)
-    return values[0] if values else None
+    The next call may have all of them.
+    """
+    read, unread = _of_dataset.get_soon([dataset / PACKAGES], seconds)
+    return read[0] if read else Outcomes(by_status, [], [], [], unread)
 
 
 def shard_outcomes(results: Iterable[Path], seconds: float) -> Outcomes:
