@@ -148,18 +148,18 @@ def _by_number(by_status: Counter[str]) -> dict[str, int]:
 
 
 _BY_STATUS = "SELECT status, count(*) AS packages FROM rows GROUP BY status ORDER BY packages DESC, status"
-# DuckDB sorts all rows if the limit is a parameter.
+# Without parameters: DuckDB sorts all rows if the limit is one, and imports pandas and pyarrow to look at their types.
 _COSTS = "SELECT package, version, status, seconds, peak_memory_bytes, bytes FROM rows"
 _SLOWEST = f"{_COSTS} WHERE status <> 'reused' ORDER BY seconds DESC, package LIMIT {TOP}"
 _LARGEST = f"{_COSTS} ORDER BY bytes DESC, package LIMIT {TOP}"
-_FAILURES = """
+_FAILURES = f"""
     SELECT status,
-        left(regexp_replace(regexp_replace(coalesce(reason, ''), $paths, '…', 'g'), $numbers, 'N', 'g'), $characters)
-            AS reason_group,
+        left(regexp_replace(regexp_replace(coalesce(reason, ''), '{_PATHS}', '…', 'g'), '{_NUMBERS}', 'N', 'g'),
+            {_GROUP_CHARACTERS}) AS reason_group,
         count(*) AS packages,
-        list([package, coalesce(reason, '')] ORDER BY package)[:$examples] AS examples
-    FROM rows WHERE NOT list_contains($complete, status)
-    GROUP BY ALL ORDER BY packages DESC, status, reason_group LIMIT $reasons
+        list([package, coalesce(reason, '')] ORDER BY package)[:{_EXAMPLES}] AS examples
+    FROM rows WHERE status NOT IN {COMPLETE}
+    GROUP BY ALL ORDER BY packages DESC, status, reason_group LIMIT {_REASONS}
 """
 
 
@@ -167,25 +167,16 @@ def _read_dataset(path: Path) -> Outcomes:
     with tempfile.TemporaryDirectory(prefix="monitor-") as spill, duckdb_session(Path(spill)) as database:
         database.execute(f"CREATE VIEW rows AS FROM read_parquet({quoted(path)})")
 
-        def rows(query: str, **values: Any) -> list[tuple[Any, ...]]:
-            return database.execute(query, values or None).fetchall()
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return database.execute(query).fetchall()
 
-        failures = rows(
-            _FAILURES,
-            paths=_PATHS,
-            numbers=_NUMBERS,
-            characters=_GROUP_CHARACTERS,
-            examples=_EXAMPLES,
-            complete=list(COMPLETE),
-            reasons=_REASONS,
-        )
         return Outcomes(
             dict(rows(_BY_STATUS)),
             [PackageCost(*row) for row in rows(_SLOWEST)],
             [PackageCost(*row) for row in rows(_LARGEST)],
             [
                 Failure(status, group, packages, [Example(*example) for example in examples])
-                for status, group, packages, examples in failures
+                for status, group, packages, examples in rows(_FAILURES)
             ],
         )
 
