@@ -11,7 +11,7 @@ CONTROL := .venv/.ready
 WORKER := .venv-worker/.ready
 FUZZ := .venv-fuzz/.ready
 
-.PHONY: help demo serve test test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse simulate clean
+.PHONY: help demo serve test test-faults soak backfill-check fuzz lint format lock setup bench-scan bench-datasets bench-pack bench-reuse bench-monitor simulate clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-reuse: $(CONTROL) $(WORKER) ## Measure a scan that re-uses records against
 
 bench-pack: $(CONTROL) $(WORKER) ## Measure packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
+
+bench-monitor: $(CONTROL) ## Time the pages of the scan monitor over a synthetic PyPI, which stays (N=packages)
+	@.venv/bin/python bench/monitor_bench.py $(if $(N),--packages '$(N)')
 
 simulate: $(CONTROL) ## Plan a synthetic PyPI and scan it on simulated workers (N=packages)
 	@.venv/bin/python bench/simulate.py $(if $(N),--packages '$(N)')
