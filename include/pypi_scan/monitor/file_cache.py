@@ -34,9 +34,7 @@ class FileCache[Value]:
         kept = self._kept_of(path)
         if kept is not None:
             return kept
-        stamp = _stamp(
-            path
-        )  # before it is read: of a file that is replaced meanwhile, the next caller gets the new one
+        stamp = _stamp(path)  # before reading: of a file that is replaced meanwhile, the next caller gets the new one
         value = self._make(path)
         with self._lock:
             self._kept[path] = (stamp, value)
@@ -50,22 +48,24 @@ class FileCache[Value]:
 
         A file that is not there, or not as it should be, has none, and is tried again by the next call.
         """
-        paths = list(paths)
-        unread = [path for path in paths if self._kept_of(path) is None]
+        found = {path: self._kept_of(path) for path in paths}
+        unread = [path for path, value in found.items() if value is None]
         if unread:
-            self._read_in_background(unread).join(seconds)
-        values = [value for path in paths if (value := self._kept_of(path)) is not None]
-        return SoFar(values, len(paths) - len(values) if self._reads() else 0)
+            reader, reads_these = self._read_in_background(unread)
+            reader.join(seconds)
+            found |= {path: self._kept_of(path) for path in unread}
+            over = reads_these and not reader.is_alive()
+            unread = [] if over else [path for path in unread if found[path] is None]
+        return SoFar([value for value in found.values() if value is not None], len(unread))
 
-    def _read_in_background(self, paths: list[Path]) -> Thread:
+    def _read_in_background(self, paths: list[Path]) -> tuple[Thread, bool]:
+        """Return the thread that reads, and whether it reads these files: one reads at a time."""
         with self._lock:
-            if self._reader is None or not self._reader.is_alive():
-                self._reader = Thread(target=self._read, args=[paths], daemon=True, name="scan-monitor")
-                self._reader.start()
-            return self._reader
-
-    def _reads(self) -> bool:
-        return self._reader is not None and self._reader.is_alive()
+            if self._reader is not None and self._reader.is_alive():
+                return self._reader, False
+            self._reader = Thread(target=self._read, args=[paths], daemon=True, name="scan-monitor")
+            self._reader.start()
+            return self._reader, True
 
     def _read(self, paths: list[Path]) -> None:
         for path in paths:

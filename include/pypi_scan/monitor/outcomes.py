@@ -54,7 +54,7 @@ class Failure(NamedTuple):
 class Outcomes(NamedTuple):
     """Packages by status, those that took longest and the largest ones, the most frequent reasons for failures.
 
-    They are of `packages` packages; those of `unread` shards are not among them yet.
+    They are of `packages` packages; what `unread` files tell is not among them yet.
     """
 
     by_status: dict[str, int]
@@ -69,13 +69,13 @@ class Outcomes(NamedTuple):
         return sum(self.by_status.values())
 
 
-NO_OUTCOMES = Outcomes({}, [], [], [])
+def dataset_outcomes(dataset: Path, by_status: dict[str, int], seconds: float) -> Outcomes:
+    """Return the outcomes of a packed scan; `by_status` alone, as its manifest has it, if that takes over `seconds`.
 
-
-def dataset_outcomes(dataset: Path, seconds: float) -> Outcomes | None:
-    """Return the outcomes of a packed scan, None if they cannot be had in `seconds`: the next call may have them."""
-    values, _ = _of_dataset.get_soon([dataset / PACKAGES], seconds)
-    return values[0] if values else None
+    The next call may have all of them.
+    """
+    read, unread = _of_dataset.get_soon([dataset / PACKAGES], seconds)
+    return read[0] if read else Outcomes(by_status, [], [], [], unread)
 
 
 def shard_outcomes(results: Iterable[Path], seconds: float) -> Outcomes:
@@ -148,18 +148,18 @@ def _by_number(by_status: Counter[str]) -> dict[str, int]:
 
 
 _BY_STATUS = "SELECT status, count(*) AS packages FROM rows GROUP BY status ORDER BY packages DESC, status"
-# DuckDB sorts all rows if the limit is a parameter.
+# Without parameters: DuckDB sorts all rows if the limit is one, and imports pandas and pyarrow to look at their types.
 _COSTS = "SELECT package, version, status, seconds, peak_memory_bytes, bytes FROM rows"
 _SLOWEST = f"{_COSTS} WHERE status <> 'reused' ORDER BY seconds DESC, package LIMIT {TOP}"
 _LARGEST = f"{_COSTS} ORDER BY bytes DESC, package LIMIT {TOP}"
-_FAILURES = """
+_FAILURES = f"""
     SELECT status,
-        left(regexp_replace(regexp_replace(coalesce(reason, ''), $paths, '…', 'g'), $numbers, 'N', 'g'), $characters)
-            AS reason_group,
+        left(regexp_replace(regexp_replace(coalesce(reason, ''), '{_PATHS}', '…', 'g'), '{_NUMBERS}', 'N', 'g'),
+            {_GROUP_CHARACTERS}) AS reason_group,
         count(*) AS packages,
-        list([package, coalesce(reason, '')] ORDER BY package)[:$examples] AS examples
-    FROM rows WHERE NOT list_contains($complete, status)
-    GROUP BY ALL ORDER BY packages DESC, status, reason_group LIMIT $reasons
+        list([package, coalesce(reason, '')] ORDER BY package)[:{_EXAMPLES}] AS examples
+    FROM rows WHERE status NOT IN {COMPLETE}
+    GROUP BY ALL ORDER BY packages DESC, status, reason_group LIMIT {_REASONS}
 """
 
 
@@ -167,25 +167,16 @@ def _read_dataset(path: Path) -> Outcomes:
     with tempfile.TemporaryDirectory(prefix="monitor-") as spill, duckdb_session(Path(spill)) as database:
         database.execute(f"CREATE VIEW rows AS FROM read_parquet({quoted(path)})")
 
-        def rows(query: str, **values: Any) -> list[tuple[Any, ...]]:
-            return database.execute(query, values or None).fetchall()
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return database.execute(query).fetchall()
 
-        failures = rows(
-            _FAILURES,
-            paths=_PATHS,
-            numbers=_NUMBERS,
-            characters=_GROUP_CHARACTERS,
-            examples=_EXAMPLES,
-            complete=list(COMPLETE),
-            reasons=_REASONS,
-        )
         return Outcomes(
             dict(rows(_BY_STATUS)),
             [PackageCost(*row) for row in rows(_SLOWEST)],
             [PackageCost(*row) for row in rows(_LARGEST)],
             [
                 Failure(status, group, packages, [Example(*example) for example in examples])
-                for status, group, packages, examples in failures
+                for status, group, packages, examples in rows(_FAILURES)
             ],
         )
 

@@ -152,10 +152,9 @@ def _speed(shards: Sequence[ShardView], drawn: Timeline) -> tuple[float | None, 
 
 
 def _outcomes(scan_dir: Path, scan: PlannedScan, results: Sequence[Path]) -> Outcomes:
-    if not scan.counts:
-        return shard_outcomes(results, _READ_SECONDS)
-    found = dataset_outcomes(scan_dir / "dataset", _READ_SECONDS)
-    return found or Outcomes(scan.counts.by_status, [], [], [], unread=max(len(results), 1))
+    if scan.counts:
+        return dataset_outcomes(scan_dir / "dataset", scan.counts.by_status, _READ_SECONDS)
+    return shard_outcomes(results, _READ_SECONDS)
 
 
 def _division(scan_dir: Path) -> Division | None:

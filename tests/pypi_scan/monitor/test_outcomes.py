@@ -30,13 +30,20 @@ def results(scan):
 def test_shards_and_the_packed_dataset_tell_the_same(scan):
     of_shards = shard_outcomes(results(scan), LONG)
     scan.pack()
-    of_dataset = dataset_outcomes(scan.directory / "dataset", LONG)
+    of_dataset = dataset_outcomes(scan.directory / "dataset", {}, LONG)
     assert of_dataset.by_status == of_shards.by_status == {"ok": 5, "missing_file": 2, "timeout": 1}
     assert [cost.seconds for cost in of_dataset.slowest] == [cost.seconds for cost in of_shards.slowest]
     assert of_dataset.slowest[0].seconds == 31
     assert [(one.status, one.reason, one.packages) for one in of_dataset.failures] == [
         (one.status, one.reason, one.packages) for one in of_shards.failures
     ]
+
+
+def test_of_a_dataset_that_cannot_be_read_the_manifest_tells(scan):
+    scan.pack()
+    (scan.directory / "dataset" / "packages.parquet").write_bytes(b"PAR1")
+    outcomes = dataset_outcomes(scan.directory / "dataset", {"ok": 5}, LONG)
+    assert (outcomes.by_status, outcomes.unread) == ({"ok": 5}, 0)
 
 
 def test_failures_are_grouped_by_what_their_reasons_have_in_common(scan):
