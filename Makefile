@@ -16,7 +16,7 @@ WORKER := .venv-worker/.ready
 FUZZ := .venv-fuzz/.ready
 
 .PHONY: help demo serve up down setup lock docs format clean test lint backfill-check test-ui test-compose test-faults soak fuzz \
-	bench-scan bench-datasets bench-reuse bench-pack simulate
+	bench-scan bench-datasets bench-reuse bench-pack bench-monitor simulate
 
 help: ## This menu
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-reuse: $(CONTROL) $(WORKER) ## A scan that re-uses records against a full 
 
 bench-pack: $(CONTROL) $(WORKER) ## Packing against zstd and md5sum (GB=5)
 	@.venv/bin/python bench/pack_bench.py $(if $(GB),--gb '$(GB)') $(ARGS)
+
+bench-monitor: $(CONTROL) ## The pages of the scan monitor over a synthetic PyPI, which stays (N=packages)
+	@.venv/bin/python bench/monitor_bench.py $(if $(N),--packages '$(N)')
 
 simulate: $(CONTROL) ## A synthetic PyPI, planned for real and scanned on simulated workers (N=packages)
 	@.venv/bin/python bench/simulate.py $(if $(N),--packages '$(N)')

@@ -28,6 +28,35 @@ class ReadError(Exception):
     """The record cannot be read; the message says what, why and what to do."""
 
 
+class _Origin(msgspec.Struct):
+    name: str
+
+
+class _Named(msgspec.Struct):
+    """What of a record tells whose it is."""
+
+    pypi: _Origin
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def record_line(frame: bytes, name: str) -> bytes | None:
+    """Return the line of a frame with the record of the package of this canonical name, None if it has none.
+
+    Raises ReadError for a damaged frame.
+    """
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(frame)
+        lines = io.BufferedReader(reader)
+        while line := lines.readline(MAX_RECORD_BYTES):
+            if _named.decode(line).pypi.name == name:
+                return line
+    except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ReadError(f"a frame is damaged: {printable(error)}") from error
+    return None
+
+
 class Dataset:
     """A scan's dataset at an http(s) URL or in a directory, both those that hold ``dataset.index.json``.
 
@@ -61,13 +90,11 @@ class Dataset:
             raise ReadError(f"{self._location}/{INDEX} is wrong: a frame of {length} bytes")
         frame = self._read(DATASET, offset, length)
         try:
-            reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).stream_reader(frame)
-            lines = io.BufferedReader(reader)
-            while line := lines.readline(MAX_RECORD_BYTES):
+            line = record_line(frame, name)
+            if line is not None:
                 record: dict[str, Any] = json.loads(line)
-                if record["pypi"]["name"] == name:
-                    return record
-        except (zstandard.ZstdError, ValueError, LookupError, TypeError, RecursionError) as error:
+                return record
+        except (ReadError, ValueError, RecursionError) as error:
             raise ReadError(f"{self._location}/{DATASET} is damaged at byte {offset}: {printable(error)}") from error
         raise ReadError(f"{self._location}/{INDEX} is wrong: the record of {name} is not at byte {offset}")
 

@@ -100,6 +100,12 @@ class Settings(BaseSettings):
         default="pypi_signing", description="Airflow connection with the secret key that signs what is published"
     )
 
+    inspector_url: str = Field(
+        default="https://inspector.pypi.io",
+        pattern=r"^https?://[^\s?#]+$",
+        description="the Inspector that pages of the scan monitor link to, for the files inside a distribution file",
+    )
+
     @property
     def datasets_dir(self) -> Path:
         """Where the small datasets are made, and kept between runs."""

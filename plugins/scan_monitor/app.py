@@ -10,8 +10,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from pypi_scan.monitor.findings import FilterError
+from pypi_scan.monitor.parquet_queries import EditionError
+from pypi_scan.read_package import ReadError
 from pypi_scan.settings import SettingsError
-from scan_monitor import overview_pages, scan_pages
+from scan_monitor import findings_pages, overview_pages, package_pages, scan_pages
 from scan_monitor.airflow_state import SCAN_DAG
 from scan_monitor.pages import render
 from scan_monitor.security_headers import SecurityHeaders
@@ -27,11 +30,14 @@ def create_app() -> ASGIApp:
             HTTPException: _refused,
             RequestValidationError: _not_understood,
             SettingsError: _not_set_up,
+            FilterError: _not_asked_right,
+            EditionError: _unreadable,
+            ReadError: _unreadable,
             Exception: _failed,
         },
     )
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    for router in (overview_pages.router, scan_pages.router):
+    for router in (overview_pages.router, scan_pages.router, findings_pages.router, package_pages.router):
         app.include_router(router)
     return SecurityHeaders(app)
 
@@ -54,6 +60,14 @@ async def _not_understood(request: Request, error: RequestValidationError) -> Re
 
 async def _not_set_up(request: Request, error: SettingsError) -> Response:
     return render(request, "error.html.j2", status=503, phrase="Airflow's API server lacks settings", detail=str(error))
+
+
+async def _not_asked_right(request: Request, error: FilterError) -> Response:
+    return render(request, "error.html.j2", status=422, phrase="Not understood", detail=f"{error}.")
+
+
+async def _unreadable(request: Request, error: EditionError | ReadError) -> Response:
+    return render(request, "error.html.j2", status=500, phrase="A dataset cannot be read", detail=str(error))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

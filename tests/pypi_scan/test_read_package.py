@@ -89,7 +89,11 @@ def test_what_is_wrong_is_said(dataset: Path, damage: Callable[[Path], object], 
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [(b"[" * 100_000 + b"]" * 100_000, "maximum recursion depth"), (b"x" * 5000, "is damaged"), (b"{}\n", "'pypi'")],
+    [
+        (b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "maximum recursion depth"),
+        (b"x" * 5000, "is damaged"),
+        (b"{}\n", "required field `pypi`"),
+    ],
     ids=range(3),
 )
 def test_a_frame_that_holds_something_else(
