@@ -53,6 +53,7 @@ class Soak:
 
     where: FaultyWorld
     chance: random.Random
+    releases: int = 0
     syncs: int = 0
     kills: int = 0
 
@@ -65,7 +66,8 @@ class Soak:
         """Release something upstream, and sync."""
         name = self.chance.choice(_RELEASED)
         now = datetime.now(UTC).replace(microsecond=0)
-        publish_release(self.where.world.root / "upstream", name, f"91.{self.syncs}", uploaded=now)
+        publish_release(self.where.world.root / "upstream", name, f"91.{self.releases}", uploaded=now)
+        self.releases += 1
         try:
             self.where.airflow.trigger("pypi_sync")
             self.syncs += 1
