@@ -2,15 +2,20 @@
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, expect, sync_playwright
 from tests.live_world import Live, live_world
+
+from demo.upstream import publish_release
 
 PATIENCE = 60_000  # ms; a page of a busy machine
 expect.set_options(timeout=PATIENCE)
+HOSTILE_FILE = "demo_text/<img src=x onerror=alert(1)>.py"
+HOSTILE_TEXT = "<script>alert(document.domain)</script>"
 SIZE = {"width": 1400, "height": 900}
 # Chromium as root, and without the services that a desktop's asks for.
 FLAGS = [
@@ -92,7 +97,9 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture(scope="package")
 def synced(live: Live) -> None:
-    """A mirror to scan."""
+    """A mirror to scan, with a package whose author wrote for whoever looks at it."""
+    files = {HOSTILE_FILE: f"eval({HOSTILE_TEXT!r})\n"}
+    publish_release(live.world.root / "upstream", "demo-text", "7.0", uploaded=datetime.now(UTC), files=files)
     live.run("pypi_sync")
 
 
@@ -101,3 +108,21 @@ def scanned(live: Live, synced: None) -> str:
     """The id of a scan of everything that has been published."""
     tasks = live.run("global_scan", shards=2, package_timeout=120)
     return str(live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"])
+
+
+def monitor(page: Page, address: str = "") -> FrameLocator:
+    """Open a page of the monitor by its own address in Airflow's UI, and return the frame that it is in."""
+    page.goto(f"/plugin/scan-monitor{address}")
+    return page.frame_locator("iframe")
+
+
+@pytest.fixture(params=["light", "dark"])
+def theme(request: pytest.FixtureRequest, context) -> str:
+    """How Airflow's UI was chosen to look."""
+    context.add_init_script(f"localStorage.setItem('theme', '{request.param}')")
+    return str(request.param)
+
+
+def picture(page: Page, screenshots: Path, name: str, theme: str) -> None:
+    """Keep a picture of what the browser shows."""
+    page.screenshot(path=screenshots / f"{name}-{theme}.png", animations="disabled")
