@@ -16,9 +16,9 @@ def test_a_finding_is_opened_and_leads_to_its_package(scanned, page, theme, scre
     rows = frame.locator("table.findings tbody tr")
     expect(rows.first).to_contain_text("LeakingSecret")
     picture(page, screenshots, "findings", theme)
-    leaky = rows.get_by_role("link", name="demo-leaky-pypirc")
+    leaky = rows.get_by_role("link", name="demo-guestbook")
     leaky.first.click()
-    expect(frame.locator("h1")).to_contain_text("demo-leaky-pypirc")
+    expect(frame.locator("h1")).to_contain_text("demo-guestbook")
     expect(frame.locator("tr[aria-current] th")).to_have_text(scanned)
     picture(page, screenshots, "package", theme)
 
@@ -47,4 +47,4 @@ def test_findings_are_exported(scanned, page):
     with page.expect_download() as download:
         frame.get_by_role("link", name="Export as CSV").click()
     content = download.value.path().read_text(encoding="utf-8")
-    assert "demo-leaky-pypirc" in content
+    assert "demo-guestbook" in content
