@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def check_dataset(where: FaultyWorld, scan_id: str, reference: Published) -> Non
 
 def check_nothing_is_left(where: FaultyWorld, run: Run, public: set[str]) -> None:
     """Fail if a process, file, lock or upload of a run that has ended is still there; `public` are all public scans."""
-    _eventually_none(where.orphans, "orphan processes")
+    eventually_none(where.orphans, "orphan processes")
     root = where.world.root
     names = {path.name for path in (root / "cdn" / "pypi_datasets").iterdir()}
     half = names - public - {"latest", "index"}
@@ -72,7 +72,7 @@ def check_nothing_is_left(where: FaultyWorld, run: Run, public: set[str]) -> Non
     directories = [root / "scans" / run.scan_id, root / "state", root / "mirror", root / "cdn", where.work_dir]
     temporary = [str(path) for top in directories for path in top.rglob("*") if is_temporary(path)]
     assert not temporary, f"temporary files: {temporary}"
-    _eventually_none(lambda: [str(path) for top in directories for path in held_locks(top)], "locks")
+    eventually_none(lambda: [str(path) for top in directories for path in held_locks(top)], "locks")
 
 
 def uploads(where: FaultyWorld) -> list[str]:
@@ -113,8 +113,9 @@ def is_temporary(path: Path) -> bool:
     return bool(_TEMPORARY.fullmatch(path.name)) or path.parent.name == "incoming"
 
 
-def _eventually_none(look: Callable[[], list[str]], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def eventually_none(look: Callable[[], Collection[object]], what: str, seconds: float = _PATIENCE_SECONDS) -> None:
+    """Fail if `look` still finds anything after so many seconds; `what` says what it looks for."""
+    deadline = time.monotonic() + seconds
     while found := look():
         assert time.monotonic() < deadline, f"{what}: {found}"
         time.sleep(0.2)

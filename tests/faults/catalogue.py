@@ -6,6 +6,7 @@ before clearing what failed.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import pytest
 from demo.static_server import Response
 from demo.upstream import publish_release
 
+from .aftermath import eventually_none
 from .faulty_world import FaultyWorld, Run
 from .services import command_line, kill_all, parent
 from .tcp_proxy import INTERNAL_ERROR
@@ -219,10 +221,9 @@ def scan_marked_failed(where: FaultyWorld, run: Run) -> None:
     for task in run.tasks("scan", "deferred"):
         path = f"/dags/global_scan/dagRuns/{run.run_id}/taskInstances/{task['task_id']}/{task['map_index']}"
         where.airflow.request("PATCH", path, json={"new_state": "failed"})
-    gone = _after(60)
-    while scanning.intersection(where.on_worker("scan_shard.py")):
-        assert not gone(), "the job of a task that was marked failed goes on"
-        time.sleep(0.1)
+    eventually_none(
+        lambda: scanning.intersection(where.on_worker("scan_shard.py")), "jobs of tasks that were marked failed", 60
+    )
 
 
 @fault(IN_A_SCAN, "the memory of the scan is limited to 2 MB more until the kernel has killed a process for want of it")
@@ -482,9 +483,13 @@ def _fill(disk: Path) -> Path:
     if not disk.is_mount():
         pytest.skip("only root can give a directory a disk of its own that can be full")
     ballast = disk / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:  # what else is written there meanwhile helps to fill it
-            file.write(bytes(1 << 20))
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:  # what else is written there meanwhile helps to fill it
+                file.write(bytes(1 << 20))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
     return ballast
 
 

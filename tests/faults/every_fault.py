@@ -1,11 +1,11 @@
 """Every fault, one after the other in one world; `make test-faults` runs this file, `make test` does not."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from .aftermath import eventually_none
 from .catalogue import FAULTS, Fault
 from .ordeal import Ordeal, Undisturbed, undergo
 from .report import PROJECT, Row, write_report
@@ -49,7 +49,4 @@ def test_deleting_the_dag_ends_its_jobs(undisturbed: Undisturbed) -> None:
     run = where.scan()
     run.until_scanning()
     where.airflow.request("DELETE", "/dags/global_scan")
-    deadline = time.monotonic() + 60
-    while where.on_worker():
-        assert time.monotonic() < deadline, "jobs of a DAG that was deleted go on"
-        time.sleep(0.1)
+    eventually_none(where.on_worker, "jobs of a DAG that was deleted", 60)
