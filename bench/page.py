@@ -61,20 +61,30 @@ _REUSE_MEANING = {
     "reuse_control_cpu_seconds": "seconds, plan to pack on the control host, with re-use",
     "full_control_cpu_seconds": "seconds, plan to pack on the control host, in full",
 }
+_MONITOR_MEANING = {
+    "packages": "of each of two packed scans, and of one that runs",
+    "detections": "of the scan that the pages are about",
+    "pages": "that were asked for, one after the other",
+    "slowest_ms": "milliseconds, the slowest page, in the median",
+    "slowest_cpu_ms": "milliseconds of CPU time of the API server, the page that takes most",
+    "slowest_first_ms": "milliseconds, the slowest page the first time, when nothing was read yet",
+    "ratio_to_plain_query": "time of the plain query / of the slowest page",
+    "ratio_to_reading_all": "time to read all records / of the slowest page",
+}
 
 Row = dict[str, Any]
 
 
 def write() -> Path:
     """Write the page from what the benchmarks last wrote to bench/results; return where it is."""
-    names = ("scan.json", "datasets.json", "pack.json", "reuse.json")
-    scan, datasets, pack, reuse = (json.loads((_RESULTS / name).read_bytes()) for name in names)
+    names = ("scan.json", "datasets.json", "pack.json", "reuse.json", "monitor.json")
+    scan, datasets, pack, reuse, monitor = (json.loads((_RESULTS / name).read_bytes()) for name in names)
     _PAGE.parent.mkdir(parents=True, exist_ok=True)
-    _PAGE.write_text(render(scan, datasets, pack, reuse), encoding="utf-8")
+    _PAGE.write_text(render(scan, datasets, pack, reuse, monitor), encoding="utf-8")
     return _PAGE
 
 
-def render(result: Row, datasets: Row, pack: Row, reuse: Row) -> str:
+def render(result: Row, datasets: Row, pack: Row, reuse: Row, monitor: Row) -> str:
     """Return the page about `result`, the content of scan.json, and those of the other files."""
     rows: list[Row] = result["packages"]
     summary, areas = result["summary"], result["profile"]
@@ -104,6 +114,10 @@ def render(result: Row, datasets: Row, pack: Row, reuse: Row) -> str:
         pack_cores=pack["cores"],
         reuse_cores=reuse["settings"]["cores"],
         reuse_summary=_figures(reuse["summary"], _REUSE_MEANING),
+        monitor_summary=_figures(monitor["summary"], _MONITOR_MEANING),
+        monitor_pages=_lines(_monitor_page(name, page) for name, page in monitor["pages"].items()),
+        monitor_cores=monitor["settings"]["cores"],
+        monitor_load=monitor["settings"]["load"],
     )
 
 
@@ -163,6 +177,11 @@ def _costs(row: Row) -> str:
 def _dataset_run(name: str, run: Row) -> str:
     steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in run.get("steps", {}).items())
     return f"| {name} | {run['seconds']:.1f} | {run['peak_mb']} | {run['documents_read']} | {steps} |"
+
+
+def _monitor_page(name: str, page: Row) -> str:
+    times = (f"{page[key]:.0f}" for key in ("median_ms", "worst_ms", "first_ms", "cpu_ms"))
+    return f"| {name} | {' | '.join(times)} | {page['bytes'] / 1000:.0f} |"
 
 
 def _figures(summary: Row, meanings: dict[str, str]) -> str:

@@ -83,7 +83,7 @@ PARAMS = {
     ),
     "packages": Param(
         [],
-        type="array",
+        type=["null", "array"],
         items={"type": "string", "minLength": 1, "maxLength": 255},
         section=WHAT,
         title="Packages",

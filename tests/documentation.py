@@ -61,9 +61,9 @@ def anchors(text: str) -> set[str]:
 
 
 def dead_links(page: Path, text: str) -> list[str]:
-    """Return the links of a page, other than to the web, that lead nowhere."""
+    """Return the links of a page, other than to the web, and the pictures in it, that lead nowhere."""
     dead = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    for link in re.findall(r'(?:\]\(|\bsrc="|\bsrcset=")([^)"\s]+)[)"]', text):
         if re.match(r"https?:", link):
             continue
         name, _, anchor = link.partition("#")

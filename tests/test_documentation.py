@@ -45,8 +45,9 @@ def test_a_dead_link_would_be_found():
     page = PROJECT / "docs" / "page.md"
     text = (
         "# A *Page*, here\n[1](#a-page-here) [2](#gone) [3](gone.md) [4](operations.md#alerts) [5](operations.md#gone)"
+        '\n<source srcset="images/gone.png"><img alt="6" src="operations.md">'
     )
-    assert dead_links(page, text) == ["#gone", "gone.md", "operations.md#gone"]
+    assert dead_links(page, text) == ["#gone", "gone.md", "operations.md#gone", "images/gone.png"]
 
 
 def test_every_page_is_reached_from_the_readme():

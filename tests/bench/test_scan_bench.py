@@ -175,7 +175,13 @@ def test_the_page_tells_what_differs() -> None:
         "cores": 2,
     }
     reuse = {"summary": dict.fromkeys(page._REUSE_MEANING, 0.125) | {"identical": True}, "settings": {"cores": 2}}
-    text = page.render(result, datasets, pack, reuse)
+    timed = {"median_ms": 41.2, "worst_ms": 50, "first_ms": 900, "cpu_ms": 12, "bytes": 70_000}
+    monitor = {
+        "summary": dict.fromkeys(page._MONITOR_MEANING, 3.5),
+        "settings": {"cores": 2, "load": 0.4},
+        "pages": {"overview": timed},
+    }
+    text = page.render(result, datasets, pack, reuse, monitor)
     assert "4 of the 68 packages of `corpus.txt`" in text
     assert "| `cpu_share` | 0.125 |" in text
     assert "8 files" in text
@@ -189,6 +195,7 @@ def test_the_page_tells_what_differs() -> None:
     assert "| `identical` | yes |" in text
     assert "| first pack | 10.0 | 9.0 | 146 |" in text
     assert "| dataset.zst | 785.0 |" in text
+    assert "| overview | 41 | 50 | 900 | 12 | 70 |" in text
 
 
 def test_the_world_holds_what_both_sides_need(tmp_path: Path) -> None:

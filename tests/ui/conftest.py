@@ -16,7 +16,8 @@ PATIENCE = 60_000  # ms; a page of a busy machine
 expect.set_options(timeout=PATIENCE)
 HOSTILE_FILE = "demo_text/<img src=x onerror=alert(1)>.py"
 HOSTILE_TEXT = "<script>alert(document.domain)</script>"
-SIZE = {"width": 1400, "height": 900}
+WIDTH, HEIGHT, MOST_HEIGHT = 1400, 900, 1400  # pixels, of what is shown and of a picture of it
+SIZE = {"width": WIDTH, "height": HEIGHT}
 # Chromium as root, and without the services that a desktop's asks for.
 FLAGS = [
     "--no-sandbox",
@@ -97,22 +98,24 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture(scope="package")
 def synced(live: Live) -> None:
-    """A mirror to scan, with a package whose author wrote for whoever looks at it."""
-    files = {HOSTILE_FILE: f"eval({HOSTILE_TEXT!r})\n"}
-    publish_release(live.world.root / "upstream", "demo-text", "7.0", uploaded=datetime.now(UTC), files=files)
-    live.run("pypi_sync")
+    """A mirror to scan."""
+    live.sync()
 
 
 @pytest.fixture(scope="package")
 def scanned(live: Live, synced: None) -> str:
-    """The id of a scan of everything that has been published."""
+    """The id of a scan of everything; since one of some packages, the author of one wrote for whoever looks at it."""
+    live.run("global_scan", packages=["demo-text", "demo-guestbook"], publish=False)
+    files = {HOSTILE_FILE: f"def run(expression):\n    return eval(expression)  # {HOSTILE_TEXT}\n"}
+    publish_release(live.world.root / "upstream", "demo-text", "7.0", uploaded=datetime.now(UTC), files=files)
+    live.sync()
     tasks = live.run("global_scan", shards=2, package_timeout=120)
     return str(live.airflow.xcom("global_scan", tasks[0]["dag_run_id"], "plan")["scan_id"])
 
 
 def monitor(page: Page, address: str = "") -> FrameLocator:
     """Open a page of the monitor by its own address in Airflow's UI, and return the frame that it is in."""
-    page.goto(f"/plugin/scan-monitor{address}")
+    page.goto("/plugin/scan-monitor" + (f"/scan-monitor{address}" if address else ""))
     return page.frame_locator("iframe")
 
 
@@ -123,6 +126,11 @@ def theme(request: pytest.FixtureRequest, context) -> str:
     return str(request.param)
 
 
-def picture(page: Page, screenshots: Path, name: str, theme: str) -> None:
-    """Keep a picture of what the browser shows."""
+def picture(page: Page, screenshots: Path, name: str, theme: str, *, height: int = HEIGHT) -> None:
+    """Keep a picture of what the browser shows, a page of the monitor in its whole height."""
+    if page.locator("iframe").count():
+        bottom = page.frame_locator("iframe").locator("main").evaluate("main => main.getBoundingClientRect().bottom")
+        height = max(height, min(round(bottom) + 24, MOST_HEIGHT))
+    page.set_viewport_size({"width": WIDTH, "height": height})
     page.screenshot(path=screenshots / f"{name}-{theme}.png", animations="disabled")
+    page.set_viewport_size(SIZE)

@@ -1,6 +1,7 @@
 """The scan monitor in Airflow's UI, as a person looks at it."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,7 +12,7 @@ from .conftest import monitor, picture
 pytestmark = pytest.mark.world
 
 
-def test_the_monitor_moves_while_a_scan_runs(scanned: str, live: Live, page: Page, screenshots):
+def test_the_monitor_moves_while_a_scan_runs(scanned: str, live: Live, page: Page, theme: str, screenshots: Path):
     run_id = live.airflow.trigger("global_scan", {"shards": 4, "mode": "full", "publish": False})
     page.goto(f"/dags/global_scan/runs/{run_id}")
     page.get_by_role("link", name="Scan monitor").click()
@@ -20,7 +21,7 @@ def test_the_monitor_moves_while_a_scan_runs(scanned: str, live: Live, page: Pag
     expect(shards).to_have_count(4)
     expect(frame.locator("h1 .state")).to_have_text("running")
     expect(shards.locator("td .state.collected").first).to_be_visible(timeout=120_000)
-    picture(page, screenshots, "scan-running", "light")
+    picture(page, screenshots, "scan-running", theme)
     expect(frame.locator("h1 .state")).to_have_text("success")
     expect(shards.locator("td .state.collected")).to_have_count(4)
 
