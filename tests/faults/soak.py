@@ -34,7 +34,8 @@ _SEED = 20261101
 _SYNC_SECONDS, _SCAN_SECONDS, _KILL_SECONDS, _SAMPLE_SECONDS = 60.0, 300.0, 30.0, 10.0
 _UPSTREAM_ERRORS = 0.02  # of its answers
 _RELEASED = ("demo-greeting", "demo-cli", "demo-table", "demo-text", "demo-units", "demo-config")
-_MEANT_TO_GROW = {"cdn", "store", "scans", "logs", "airflow", "upstream", "postgres"}  # datasets, logs, releases, WAL
+# Datasets, logs, WAL, release files: what each scan, sync and release adds, by its path in the world.
+_MEANT_TO_GROW = {"cdn", "store", "scans", "logs", "airflow", "upstream", "postgres", "mirror/web/packages"}
 
 pytestmark = pytest.mark.world
 
@@ -89,7 +90,7 @@ class Soak:
     def sample(self) -> Sample:
         """Look at what is used now."""
         root = self.where.world.root
-        used = sum(_size(path) for path in root.iterdir() if path.name not in _MEANT_TO_GROW)
+        used = _size(root, {root / name for name in _MEANT_TO_GROW})
         return Sample(sum(map(resident_bytes, processes({"FAULTS_SERVICE": f"{self.where.name}:"}))), used)
 
 
@@ -178,12 +179,13 @@ def _growth(values: list[int]) -> float:
     return round(sum(values[-third:]) / max(1, sum(values[:third])), 3)
 
 
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else path.rglob("*")
-    total = 0
-    for file in files:
-        try:
-            total += file.lstat().st_blocks * 512
-        except FileNotFoundError:
-            continue  # it was removed meanwhile
-    return total
+def _size(path: Path, left_out: set[Path]) -> int:
+    """Return the bytes on disk of a file, or of all files in a directory but for those `left_out`."""
+    if path in left_out:
+        return 0
+    try:
+        if path.is_dir() and not path.is_symlink():
+            return sum(_size(below, left_out) for below in path.iterdir())
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0  # it was removed meanwhile
