@@ -62,7 +62,7 @@ def main() -> None:
     root = arguments.cache.resolve() / f"monitor-{arguments.packages}"
     result = run(root, arguments.packages)
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"written: {RESULT.relative_to(PROJECT)}, {page.write().relative_to(PROJECT)}")
+    print(f"written: {RESULT}, {page.write()}")
     print(json.dumps(result["summary"]))
     if missed := [key for key, most in TARGETS.items() if result["summary"][key] > most]:
         sys.exit(f"missed: {', '.join(missed)}")

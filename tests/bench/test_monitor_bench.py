@@ -15,6 +15,7 @@ import monitor_bench  # noqa: E402
 @pytest.mark.world
 def test_every_page_is_timed_over_scans_that_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor_bench, "RESULT", tmp_path / "monitor.json")
+    monkeypatch.setattr(monitor_bench.page, "write", lambda: tmp_path / "page.md")
     monkeypatch.setattr(monitor_bench, "TARGETS", {"slowest_ms": float("inf")})
     monkeypatch.setattr(monitor_bench, "ROUNDS", 2)
     monkeypatch.setattr(monitor_bench, "SHARDS", 30)
