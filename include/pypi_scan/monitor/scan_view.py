@@ -145,10 +145,13 @@ def _speed(shards: Sequence[ShardView], drawn: Timeline) -> tuple[float | None, 
     if drawn.start is None or drawn.end is None or drawn.end <= drawn.start:
         return None, None
     seconds = drawn.end - drawn.start
+    average = sum(shard.done for shard in shards) / seconds
+    if all(shard.done == shard.plan.packages for shard in shards):
+        return average, 0.0
     done = sum(shard.plan.cost * shard.done / shard.plan.packages for shard in shards if shard.plan.packages)
     left = sum(shard.plan.cost for shard in shards) - done
     known = done > 0 and seconds >= _SETTLED_SECONDS
-    return sum(shard.done for shard in shards) / seconds, left * seconds / done if known else None
+    return average, left * seconds / done if known else None
 
 
 def _outcomes(scan_dir: Path, scan: PlannedScan, results: Sequence[Path]) -> Outcomes:

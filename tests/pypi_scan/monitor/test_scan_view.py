@@ -61,6 +61,19 @@ def test_the_progress_of_a_worker_that_lost_the_shard_does_not_count(scan):
     assert (seen.done, seen.rate) == (0, 0)
 
 
+def test_nothing_is_left_once_all_is_scanned_however_short_it_took(scan):
+    with open_fleet(scan.directory) as fleet:
+        fleet.places = 4
+        for shard in scan.division.shard_ids:
+            fleet.claim(shard, START)
+            fleet.fetched(shard)
+            fleet.started(shard, START)
+            fleet.scanned(shard, START + 1)
+            write_progress(scan.directory, shard, ShardProgress("scan", "one", 2, 0, 2, 2.0, START + 1))
+    seen = view(scan, START + 2)
+    assert (seen.done, seen.seconds_left) == (8, 0)
+
+
 def test_a_scan_that_is_not_divided_has_a_plan_alone(scan):
     (scan.directory / "division.json").unlink()
     seen = view(scan, START)
