@@ -169,3 +169,8 @@ def test_a_worker_reaches_nothing_but_the_mirror(stack: Stack, airflow: AirflowC
     code = REACHED.format(targets=[target for _, *target in targets])
     reached = json.loads(stack.compose("exec", "-T", "worker", "/opt/scanner/bin/python", "-c", code))
     assert {name for (name, *_), yes in zip(targets, reached, strict=True) if yes} == {"mirror"}
+
+
+def test_commands_of_airflow_run_in_the_stack(stack: Stack, airflow: AirflowClient) -> None:
+    listed = stack.compose("run", "--rm", "airflow-cli", "dags", "list", "--columns=dag_id", "--output=plain")
+    assert set(DAGS) < set(listed.split())
